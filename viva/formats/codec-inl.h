@@ -1,0 +1,296 @@
+// The driver that turns a format's struct into FormatCode: gathers groups into lanes, calls the struct, scatters bytes.
+// Like lanes-inl.h it is included once per SIMD target and once for the scalar twin.
+//
+// A struct over lanes (one lane, one group) has
+//   kName, kSummary, kGroup (0: the row), kCodeBits (4 or 8), kOrder, kInterleaved
+//   struct Fit                              what a group needs besides its codes
+//   fields(coding)                          the stored parts of a Fit: role and dtype, in order
+//   reference(x, n, coding), best(...)      choose a Fit for x[0..n)
+//   code(x, fit), value(code, fit)          an integer-valued float, and what it stands for
+//   store(fit, coding, I*), load(I*, coding)   fields as bits (the low bytes of each lane)
+// and may have kGroups, kGgufType, kRowPanel, kSignedScale, kCodesAlign, observe and share.
+
+VIVA_LANES_OPEN
+
+template <class Fmt>
+struct Codec {
+  using Fit = typename Fmt::Fit;
+  static constexpr size_t kMaxFields = 4;
+  static constexpr size_t kCodesPerWord = 32 / Fmt::kCodeBits;
+
+  struct Sizes {
+    size_t group, groups, codes_bytes, fields, fields_bytes, block_bytes, row_bytes;
+    size_t field_bytes[kMaxFields], field_at[kMaxFields];
+
+    Sizes(size_t cols, const Coding& coding) {
+      group = coding.group != 0 ? coding.group : Fmt::kGroup;
+      if (group == 0) group = cols;
+      groups = cols == 0 ? 0 : ceil_div(cols, group);
+      const auto list = Fmt::fields(coding);
+      fields = list.size();
+      fields_bytes = 0;
+      for (size_t f = 0; f < fields; ++f) {
+        field_bytes[f] = bytes(list[f].dtype);
+        field_at[f] = fields_bytes;
+        fields_bytes += field_bytes[f];
+      }
+      if constexpr (Fmt::kInterleaved) {
+        block_bytes = fields_bytes + ceil_div(group * Fmt::kCodeBits, 8);
+        codes_bytes = groups * block_bytes;
+        row_bytes = codes_bytes;
+      } else {
+        block_bytes = 0;
+        codes_bytes = ceil_div(cols * Fmt::kCodeBits, 8);
+        if constexpr (requires { Fmt::kCodesAlign; }) codes_bytes = round_up(codes_bytes, Fmt::kCodesAlign);
+        row_bytes = codes_bytes;
+        for (size_t f = 0; f < fields; ++f) {
+          field_at[f] = row_bytes;
+          row_bytes += groups * field_bytes[f];
+        }
+      }
+    }
+    size_t codes_offset(size_t g) const {
+      return Fmt::kInterleaved ? g * block_bytes + fields_bytes : g * group * Fmt::kCodeBits / 8;
+    }
+    size_t field_offset(size_t g, size_t f) const {
+      return Fmt::kInterleaved ? g * block_bytes + field_at[f] : field_at[f] + g * field_bytes[f];
+    }
+  };
+
+  // Up to kLanes groups of the same length, waiting to be coded together.
+  struct Batch {
+    size_t count = 0, n = 0;
+    const float* x[kLanes] = {};
+    float* out[kLanes] = {};
+    uint8_t* packed[kLanes] = {};  // the group's row
+    size_t index[kLanes] = {};     // the group's number in its row
+  };
+
+  // Calls `flush` for every full batch, in order.
+  template <class Add, class Flush>
+  static void for_groups(size_t rows, size_t cols, const Sizes& s, Add add, Flush flush) {
+    Batch batch;
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t g = 0; g < s.groups; ++g) {
+        const size_t n = g + 1 < s.groups ? s.group : cols - g * s.group;
+        if (batch.count == kLanes || (batch.count != 0 && n != batch.n)) {
+          flush(batch);
+          batch.count = 0;
+        }
+        batch.n = n;
+        batch.index[batch.count] = g;
+        add(batch, batch.count, r, g);
+        ++batch.count;
+      }
+    }
+    if (batch.count != 0) flush(batch);
+  }
+
+  static void load_panel(const Batch& b, const Sizes& s, F* x) {
+    const float* p[kLanes];
+    for (size_t l = 0; l < kLanes; ++l) p[l] = b.x[l < b.count ? l : 0];
+    size_t k = 0;
+    for (; k + 4 <= b.n; k += 4) load_transposed4(p, k, x + k);
+    for (; k < b.n; ++k) {
+      alignas(64) float lane[kLanes];
+      for (size_t l = 0; l < kLanes; ++l) lane[l] = p[l][k];
+      x[k] = load(lane);
+    }
+    for (const size_t end = round_up(coded(b.n, s), 8); k < end; ++k) x[k] = F(0.0f);
+  }
+
+  // Codes stored for a group of n values: halves are always laid out for a whole group.
+  static size_t coded(size_t n, const Sizes& s) { return Fmt::kOrder == Order::kHalves ? s.group : n; }
+
+  // Codes k.. of a group as one word per lane.
+  static VIVA_INL I word(const F* x, size_t w, size_t n, const Fit& fit) {
+    I v(0);
+    if constexpr (Fmt::kCodeBits == 8) {
+      const F* p = x + 4 * w;
+      v = (to_int(Fmt::code(p[0], fit)) & I(255)) | shl<8>(to_int(Fmt::code(p[1], fit)) & I(255)) |
+          shl<16>(to_int(Fmt::code(p[2], fit)) & I(255)) | shl<24>(to_int(Fmt::code(p[3], fit)));
+    } else if constexpr (Fmt::kOrder == Order::kHalves) {
+      const size_t half = n / 2;
+      const F* p = x + 4 * w;
+      v = to_int(Fmt::code(p[0], fit)) | shl<4>(to_int(Fmt::code(p[half], fit))) |
+          shl<8>(to_int(Fmt::code(p[1], fit))) | shl<12>(to_int(Fmt::code(p[half + 1], fit))) |
+          shl<16>(to_int(Fmt::code(p[2], fit))) | shl<20>(to_int(Fmt::code(p[half + 2], fit))) |
+          shl<24>(to_int(Fmt::code(p[3], fit))) | shl<28>(to_int(Fmt::code(p[half + 3], fit)));
+    } else {
+      constexpr int kSwap = Fmt::kOrder == Order::kHighFirst ? 1 : 0;
+      const F* p = x + 8 * w;
+      v = to_int(Fmt::code(p[0 ^ kSwap], fit)) | shl<4>(to_int(Fmt::code(p[1 ^ kSwap], fit))) |
+          shl<8>(to_int(Fmt::code(p[2 ^ kSwap], fit))) | shl<12>(to_int(Fmt::code(p[3 ^ kSwap], fit))) |
+          shl<16>(to_int(Fmt::code(p[4 ^ kSwap], fit))) | shl<20>(to_int(Fmt::code(p[5 ^ kSwap], fit))) |
+          shl<24>(to_int(Fmt::code(p[6 ^ kSwap], fit))) | shl<28>(to_int(Fmt::code(p[7 ^ kSwap], fit)));
+    }
+    return v;
+  }
+
+  static void write(const Batch& b, const F* x, const Fit& fit, const Sizes& s, const Coding& coding) {
+    I field[kMaxFields];
+    Fmt::store(fit, coding, field);
+    alignas(64) int32_t lane[kLanes];
+    for (size_t f = 0; f < s.fields; ++f) {
+      store(field[f], lane);
+      for (size_t l = 0; l < kLanes && l < b.count; ++l) {
+        std::memcpy(b.packed[l] + s.field_offset(b.index[l], f), &lane[l], s.field_bytes[f]);
+      }
+    }
+    const size_t n = coded(b.n, s);
+    const size_t total = ceil_div(n * Fmt::kCodeBits, 8);
+    uint8_t* codes[kLanes];
+    for (size_t l = 0; l < kLanes; ++l) {
+      codes[l] = l < b.count ? b.packed[l] + s.codes_offset(b.index[l]) : nullptr;
+    }
+    size_t w = 0;
+    if (b.count == kLanes) {
+      for (; 4 * w + 16 <= total; w += 4) {
+        const I v[4] = {word(x, w, n, fit), word(x, w + 1, n, fit), word(x, w + 2, n, fit), word(x, w + 3, n, fit)};
+        store_words4(v, codes, 4 * w);
+      }
+    }
+    for (; 4 * w < total; ++w) {
+      store(word(x, w, n, fit), lane);
+      for (size_t l = 0; l < kLanes && l < b.count; ++l) {
+        std::memcpy(codes[l] + 4 * w, &lane[l], total - 4 * w < 4 ? total - 4 * w : 4);
+      }
+    }
+  }
+
+  static void encode(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
+                     float* scratch) noexcept {
+    const Sizes s(cols, coding);
+    F* panel = reinterpret_cast<F*>(scratch);
+    if (needs_padding(s, cols)) std::memset(packed, 0, rows * s.row_bytes);
+    for_groups(
+        rows, cols, s,
+        [&](Batch& b, size_t l, size_t r, size_t g) {
+          b.x[l] = x + r * cols + g * s.group;
+          b.packed[l] = packed + r * s.row_bytes;
+        },
+        [&](const Batch& b) {
+          load_panel(b, s, panel);
+          const Fit fit = coding.encoder == Encoder::kBest ? Fmt::best(panel, b.n, coding) : Fmt::reference(panel, b.n, coding);
+          write(b, panel, fit, s, coding);
+        });
+  }
+  static bool needs_padding(const Sizes& s, size_t cols) {
+    return (Fmt::kInterleaved && cols % s.group != 0) || (!Fmt::kInterleaved && s.codes_bytes != ceil_div(cols * Fmt::kCodeBits, 8));
+  }
+
+  // Value of code k of the words of a group (w: the word that holds it).
+  static VIVA_INL void expand(I w, size_t at, size_t n, const Fit& fit, F* x) {
+    const auto nibble = [&](I c) { return Fmt::value(to_float(c & I(15)), fit); };
+    if constexpr (Fmt::kCodeBits == 8) {
+      const auto byte = [&](I c) {
+        c = c & I(255);
+        if constexpr (Fmt::kSignedCodes) c = select(c < I(128), c, c - I(256));
+        return Fmt::value(to_float(c), fit);
+      };
+      F* p = x + 4 * at;
+      p[0] = byte(w);
+      p[1] = byte(shr<8>(w));
+      p[2] = byte(shr<16>(w));
+      p[3] = byte(shr<24>(w));
+    } else if constexpr (Fmt::kOrder == Order::kHalves) {
+      const size_t half = n / 2;
+      F* p = x + 4 * at;
+      p[0] = nibble(w), p[half] = nibble(shr<4>(w));
+      p[1] = nibble(shr<8>(w)), p[half + 1] = nibble(shr<12>(w));
+      p[2] = nibble(shr<16>(w)), p[half + 2] = nibble(shr<20>(w));
+      p[3] = nibble(shr<24>(w)), p[half + 3] = nibble(shr<28>(w));
+    } else {
+      constexpr int kSwap = Fmt::kOrder == Order::kHighFirst ? 1 : 0;
+      F* p = x + 8 * at;
+      p[0 ^ kSwap] = nibble(w), p[1 ^ kSwap] = nibble(shr<4>(w));
+      p[2 ^ kSwap] = nibble(shr<8>(w)), p[3 ^ kSwap] = nibble(shr<12>(w));
+      p[4 ^ kSwap] = nibble(shr<16>(w)), p[5 ^ kSwap] = nibble(shr<20>(w));
+      p[6 ^ kSwap] = nibble(shr<24>(w)), p[7 ^ kSwap] = nibble(shr<28>(w));
+    }
+  }
+
+  static void read(const Batch& b, const Sizes& s, const Coding& coding, F* x) {
+    I field[kMaxFields];
+    alignas(64) int32_t lane[kLanes];
+    const uint8_t* codes[kLanes];
+    for (size_t l = 0; l < kLanes; ++l) {
+      const size_t from = l < b.count ? l : 0;
+      codes[l] = b.packed[from] + s.codes_offset(b.index[from]);
+    }
+    for (size_t f = 0; f < s.fields; ++f) {
+      for (size_t l = 0; l < kLanes; ++l) {
+        const size_t from = l < b.count ? l : 0;
+        lane[l] = 0;
+        std::memcpy(&lane[l], b.packed[from] + s.field_offset(b.index[from], f), s.field_bytes[f]);
+      }
+      field[f] = load(lane);
+    }
+    const Fit fit = Fmt::load(field, coding);
+    const size_t n = coded(b.n, s);
+    const size_t total = ceil_div(n * Fmt::kCodeBits, 8);
+    size_t w = 0;
+    for (; 4 * w + 16 <= total; w += 4) {
+      I v[4];
+      load_words4(codes, 4 * w, v);
+      for (int i = 0; i < 4; ++i) expand(v[i], w + i, n, fit, x);
+    }
+    for (; 4 * w < total; ++w) {
+      for (size_t l = 0; l < kLanes; ++l) {
+        lane[l] = 0;
+        std::memcpy(&lane[l], codes[l] + 4 * w, total - 4 * w < 4 ? total - 4 * w : 4);
+      }
+      expand(load(lane), w, n, fit, x);
+    }
+  }
+
+  static void decode(const uint8_t* packed, size_t rows, size_t cols, const Coding& coding, float* x,
+                     float* scratch) noexcept {
+    const Sizes s(cols, coding);
+    F* panel = reinterpret_cast<F*>(scratch);
+    for_groups(
+        rows, cols, s,
+        [&](Batch& b, size_t l, size_t r, size_t g) {
+          b.out[l] = x + r * cols + g * s.group;
+          b.packed[l] = const_cast<uint8_t*>(packed) + r * s.row_bytes;
+        },
+        [&](const Batch& b) {
+          read(b, s, coding, panel);
+          size_t k = 0;
+          if (b.count == kLanes) {
+            for (; k + 4 <= b.n; k += 4) store_transposed4(panel + k, b.out, k);
+          }
+          for (; k < b.n; ++k) {
+            alignas(64) float lane[kLanes];
+            store(panel[k], lane);
+            for (size_t l = 0; l < kLanes && l < b.count; ++l) b.out[l][k] = lane[l];
+          }
+        });
+  }
+
+  static void observe(const float* x, size_t rows, size_t cols, const Coding& coding, Observed& seen) noexcept {
+    if constexpr (requires { Fmt::observe(x, rows, cols, coding, seen); }) {
+      Fmt::observe(x, rows, cols, coding, seen);
+    } else {
+      const size_t n = rows * cols;
+      F m(0.0f);
+      size_t i = 0;
+      for (; i + kLanes <= n; i += kLanes) m = max(m, abs(load(x + i)));
+      alignas(64) float lane[kLanes];
+      store(m, lane);
+      for (size_t l = 0; l < kLanes; ++l) seen.absmax = lane[l] > seen.absmax ? lane[l] : seen.absmax;
+      for (; i < n; ++i) seen.absmax = std::fabs(x[i]) > seen.absmax ? std::fabs(x[i]) : seen.absmax;
+      seen.count += n;
+    }
+  }
+
+  // Floats of scratch that encode and decode need.
+  static size_t scratch(size_t cols, const Coding& coding) noexcept {
+    const Sizes s(cols, coding);
+    return kLanes * round_up(s.group, 8);
+  }
+
+  static constexpr FormatCode kCode = {&scratch, &observe, &encode, &decode};
+};
+
+VIVA_LANES_CLOSE

@@ -1,0 +1,293 @@
+// Lane types: the arithmetic in which formats are written. No include guard: included once per SIMD target by the
+// generated unit of a format, and once with VIVA_SCALAR_LANES for the scalar twin.
+//
+//   F  float lanes     I  int32 lanes     M  one truth value per lane     kLanes  how many
+//
+// One lane carries one group of weights, so sums run in the order of the values in every target and all targets give
+// the same bits. Products and sums are never fused (the build sets -ffp-contract=off).
+
+#undef VIVA_INL
+#undef VIVA_LANES_OPEN
+#undef VIVA_LANES_CLOSE
+
+#if defined(VIVA_SCALAR_LANES)
+
+namespace viva::scalar {
+
+inline constexpr size_t kLanes = 1;
+
+struct M { bool m; };
+struct I;
+
+struct F {
+  float v;
+  F() = default;
+  F(float s) : v(s) {}
+};
+struct I {
+  int32_t v;
+  I() = default;
+  I(int32_t s) : v(s) {}
+};
+
+#define VIVA_INL inline
+VIVA_INL F operator+(F a, F b) { return a.v + b.v; }
+VIVA_INL F operator-(F a, F b) { return a.v - b.v; }
+VIVA_INL F operator*(F a, F b) { return a.v * b.v; }
+VIVA_INL F operator/(F a, F b) { return a.v / b.v; }
+VIVA_INL F operator-(F a) { return -a.v; }
+VIVA_INL M operator<(F a, F b) { return {a.v < b.v}; }
+VIVA_INL M operator<=(F a, F b) { return {a.v <= b.v}; }
+VIVA_INL M operator==(F a, F b) { return {a.v == b.v}; }
+VIVA_INL M operator<(I a, I b) { return {a.v < b.v}; }
+VIVA_INL M operator==(I a, I b) { return {a.v == b.v}; }
+VIVA_INL M operator&(M a, M b) { return {a.m && b.m}; }
+VIVA_INL M operator|(M a, M b) { return {a.m || b.m}; }
+VIVA_INL M operator!(M a) { return {!a.m}; }
+VIVA_INL I operator+(I a, I b) { return static_cast<int32_t>(static_cast<uint32_t>(a.v) + static_cast<uint32_t>(b.v)); }
+VIVA_INL I operator-(I a, I b) { return static_cast<int32_t>(static_cast<uint32_t>(a.v) - static_cast<uint32_t>(b.v)); }
+VIVA_INL I operator&(I a, I b) { return a.v & b.v; }
+VIVA_INL I operator|(I a, I b) { return a.v | b.v; }
+template <int kBits> VIVA_INL I shl(I a) { return static_cast<int32_t>(static_cast<uint32_t>(a.v) << kBits); }
+template <int kBits> VIVA_INL I shr(I a) { return static_cast<int32_t>(static_cast<uint32_t>(a.v) >> kBits); }
+VIVA_INL F select(M m, F a, F b) { return m.m ? a : b; }
+VIVA_INL I select(M m, I a, I b) { return m.m ? a : b; }
+VIVA_INL F min(F a, F b) { return a.v < b.v ? a : b; }
+VIVA_INL F max(F a, F b) { return a.v > b.v ? a : b; }
+VIVA_INL F abs(F a) { return std::fabs(a.v); }
+VIVA_INL F sqrt(F a) { return std::sqrt(a.v); }
+VIVA_INL F round(F a) { return std::nearbyint(a.v); }   // to nearest, ties to even
+VIVA_INL F floor(F a) { return std::floor(a.v); }
+VIVA_INL F trunc(F a) { return std::trunc(a.v); }
+VIVA_INL I to_int(F a) { return static_cast<int32_t>(a.v); }  // truncates; |a| < 2^31
+VIVA_INL F to_float(I a) { return static_cast<float>(a.v); }
+VIVA_INL I bits(F a) { return std::bit_cast<int32_t>(a.v); }
+VIVA_INL F from_bits(I a) { return std::bit_cast<float>(a.v); }
+VIVA_INL bool none(M a) { return !a.m; }
+// table[i] for i in 0..15.
+VIVA_INL F lookup16(const float* table, I i) { return table[i.v]; }
+VIVA_INL F load(const float* p) { return *p; }
+VIVA_INL void store(F a, float* p) { *p = a.v; }
+VIVA_INL I load(const int32_t* p) { return *p; }
+VIVA_INL void store(I a, int32_t* p) { *p = a.v; }
+
+// rows[l] + 0..3 -> out[0..3], lane l from rows[l].
+VIVA_INL void load_transposed4(const float* const* rows, size_t at, F* out) {
+  for (int k = 0; k < 4; ++k) out[k] = rows[0][at + k];
+}
+VIVA_INL void store_transposed4(const F* in, float* const* rows, size_t at) {
+  for (int k = 0; k < 4; ++k) rows[0][at + k] = in[k].v;
+}
+
+VIVA_INL void load_words4(const uint8_t* const* rows, size_t at, I* out) { std::memcpy(out, rows[0] + at, 16); }
+VIVA_INL void store_words4(const I* in, uint8_t* const* rows, size_t at) { std::memcpy(rows[0] + at, in, 16); }
+
+#define VIVA_LANES_OPEN namespace viva::scalar {
+#define VIVA_LANES_CLOSE }
+
+#else
+
+namespace viva::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DF = hn::ScalableTag<float>;
+using DI = hn::ScalableTag<int32_t>;
+using DU = hn::ScalableTag<uint32_t>;
+using VF = hn::Vec<DF>;
+using VI = hn::Vec<DI>;
+using VM = hn::Mask<DF>;
+
+inline constexpr size_t kLanes = HWY_LANES(float);
+
+#define VIVA_INL HWY_INLINE
+
+struct M { VM m; };
+struct F {
+  VF v;
+  F() = default;
+  VIVA_INL F(VF w) : v(w) {}
+  VIVA_INL F(float s) : v(hn::Set(DF(), s)) {}
+};
+struct I {
+  VI v;
+  I() = default;
+  VIVA_INL I(VI w) : v(w) {}
+  VIVA_INL I(int32_t s) : v(hn::Set(DI(), s)) {}
+};
+
+VIVA_INL F operator+(F a, F b) { return hn::Add(a.v, b.v); }
+VIVA_INL F operator-(F a, F b) { return hn::Sub(a.v, b.v); }
+VIVA_INL F operator*(F a, F b) { return hn::Mul(a.v, b.v); }
+VIVA_INL F operator/(F a, F b) { return hn::Div(a.v, b.v); }
+VIVA_INL F operator-(F a) { return hn::Neg(a.v); }
+VIVA_INL M operator<(F a, F b) { return {hn::Lt(a.v, b.v)}; }
+VIVA_INL M operator<=(F a, F b) { return {hn::Le(a.v, b.v)}; }
+VIVA_INL M operator==(F a, F b) { return {hn::Eq(a.v, b.v)}; }
+VIVA_INL M operator<(I a, I b) { return {hn::RebindMask(DF(), hn::Lt(a.v, b.v))}; }
+VIVA_INL M operator==(I a, I b) { return {hn::RebindMask(DF(), hn::Eq(a.v, b.v))}; }
+VIVA_INL M operator&(M a, M b) { return {hn::And(a.m, b.m)}; }
+VIVA_INL M operator|(M a, M b) { return {hn::Or(a.m, b.m)}; }
+VIVA_INL M operator!(M a) { return {hn::Not(a.m)}; }
+VIVA_INL I operator+(I a, I b) { return hn::Add(a.v, b.v); }
+VIVA_INL I operator-(I a, I b) { return hn::Sub(a.v, b.v); }
+VIVA_INL I operator&(I a, I b) { return hn::And(a.v, b.v); }
+VIVA_INL I operator|(I a, I b) { return hn::Or(a.v, b.v); }
+template <int kBits> VIVA_INL I shl(I a) { return hn::ShiftLeft<kBits>(a.v); }
+template <int kBits> VIVA_INL I shr(I a) { return hn::BitCast(DI(), hn::ShiftRight<kBits>(hn::BitCast(DU(), a.v))); }
+VIVA_INL F select(M m, F a, F b) { return hn::IfThenElse(m.m, a.v, b.v); }
+VIVA_INL I select(M m, I a, I b) { return hn::IfThenElse(hn::RebindMask(DI(), m.m), a.v, b.v); }
+VIVA_INL F min(F a, F b) { return hn::Min(a.v, b.v); }
+VIVA_INL F max(F a, F b) { return hn::Max(a.v, b.v); }
+VIVA_INL F abs(F a) { return hn::Abs(a.v); }
+VIVA_INL F sqrt(F a) { return hn::Sqrt(a.v); }
+VIVA_INL F round(F a) { return hn::Round(a.v); }
+VIVA_INL F floor(F a) { return hn::Floor(a.v); }
+VIVA_INL F trunc(F a) { return hn::Trunc(a.v); }
+VIVA_INL I to_int(F a) { return hn::ConvertTo(DI(), a.v); }
+VIVA_INL F to_float(I a) { return hn::ConvertTo(DF(), a.v); }
+VIVA_INL I bits(F a) { return hn::BitCast(DI(), a.v); }
+VIVA_INL F from_bits(I a) { return hn::BitCast(DF(), a.v); }
+VIVA_INL bool none(M a) { return hn::AllFalse(DF(), a.m); }
+VIVA_INL F load(const float* p) { return hn::LoadU(DF(), p); }
+VIVA_INL void store(F a, float* p) { hn::StoreU(a.v, DF(), p); }
+VIVA_INL I load(const int32_t* p) { return hn::LoadU(DI(), p); }
+VIVA_INL void store(I a, int32_t* p) { hn::StoreU(a.v, DI(), p); }
+
+VIVA_INL F lookup16(const float* table, I i) {
+  if constexpr (kLanes == 16) {
+    return hn::TableLookupLanes(hn::LoadU(DF(), table), hn::IndicesFromVec(DF(), i.v));
+  } else if constexpr (kLanes == 8) {
+    const VI low = hn::And(i.v, hn::Set(DI(), 7));
+    const auto index = hn::IndicesFromVec(DF(), low);
+    const VF a = hn::TableLookupLanes(hn::LoadU(DF(), table), index);
+    const VF b = hn::TableLookupLanes(hn::LoadU(DF(), table + 8), index);
+    return hn::IfThenElse(hn::RebindMask(DF(), hn::Gt(i.v, hn::Set(DI(), 7))), b, a);
+  } else {
+    alignas(16) int32_t index[kLanes];
+    alignas(16) float value[kLanes];
+    hn::Store(i.v, DI(), index);
+    for (size_t l = 0; l < kLanes; ++l) value[l] = table[index[l]];
+    return hn::Load(DF(), value);
+  }
+}
+
+// Vectors whose 128-bit block b is p[b * 4].
+template <class D, class P>
+VIVA_INL hn::Vec<D> load_blocks(D d, P p, size_t at) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return hn::LoadU(d, reinterpret_cast<const float*>(p[0] + at));
+  } else {
+    const hn::Half<D> dh;
+    return hn::Combine(d, load_blocks(dh, p + hn::MaxLanes(D()) / 2, at), load_blocks(dh, p, at));
+  }
+}
+template <class D, class P>
+VIVA_INL void store_blocks(D d, hn::Vec<D> v, P p, size_t at) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    hn::StoreU(v, d, reinterpret_cast<float*>(p[0] + at));
+  } else {
+    const hn::Half<D> dh;
+    store_blocks(dh, hn::LowerHalf(dh, v), p, at);
+    store_blocks(dh, hn::UpperHalf(dh, v), p + hn::MaxLanes(D()) / 2, at);
+  }
+}
+
+// 4x4 transpose inside every 128-bit block.
+VIVA_INL void transpose_blocks4(VF& a, VF& b, VF& c, VF& e) {
+  const hn::RepartitionToWide<DF> dw;
+  const auto ab_lo = hn::BitCast(dw, hn::InterleaveLower(DF(), a, b));
+  const auto ab_hi = hn::BitCast(dw, hn::InterleaveUpper(DF(), a, b));
+  const auto ce_lo = hn::BitCast(dw, hn::InterleaveLower(DF(), c, e));
+  const auto ce_hi = hn::BitCast(dw, hn::InterleaveUpper(DF(), c, e));
+  a = hn::BitCast(DF(), hn::InterleaveLower(dw, ab_lo, ce_lo));
+  b = hn::BitCast(DF(), hn::InterleaveUpper(dw, ab_lo, ce_lo));
+  c = hn::BitCast(DF(), hn::InterleaveLower(dw, ab_hi, ce_hi));
+  e = hn::BitCast(DF(), hn::InterleaveUpper(dw, ab_hi, ce_hi));
+}
+
+// P points to kLanes pointers, to floats or to bytes; `at` counts in what they point to.
+template <class P>
+VIVA_INL void load_transposed4(P rows, size_t at, F* out) {
+  VF v[4];
+  for (int i = 0; i < 4; ++i) v[i] = load_blocks(DF(), rows + i, at);
+  transpose_blocks4(v[0], v[1], v[2], v[3]);
+  for (int i = 0; i < 4; ++i) out[i] = v[i];
+}
+template <class P>
+VIVA_INL void store_transposed4(const F* in, P rows, size_t at) {
+  VF v[4] = {in[0].v, in[1].v, in[2].v, in[3].v};
+  transpose_blocks4(v[0], v[1], v[2], v[3]);
+  for (int i = 0; i < 4; ++i) store_blocks(DF(), v[i], rows + i, at);
+}
+
+// Sixteen bytes at rows[l] + at <-> four words of lane l.
+VIVA_INL void load_words4(const uint8_t* const* rows, size_t at, I* out) {
+  F v[4];
+  load_transposed4(rows, at, v);
+  for (int i = 0; i < 4; ++i) out[i] = bits(v[i]);
+}
+VIVA_INL void store_words4(const I* in, uint8_t* const* rows, size_t at) {
+  const F v[4] = {from_bits(in[0]), from_bits(in[1]), from_bits(in[2]), from_bits(in[3])};
+  store_transposed4(v, rows, at);
+}
+
+#define VIVA_LANES_OPEN namespace viva::HWY_NAMESPACE {
+#define VIVA_LANES_CLOSE }
+
+#endif
+
+// ---- written once for both ----
+
+VIVA_INL F clamp(F x, float low, float high) { return min(max(x, F(low)), F(high)); }
+VIVA_INL F copy_sign(F magnitude, F sign) {
+  return from_bits((bits(magnitude) & I(0x7fffffff)) | (bits(sign) & I(INT32_MIN)));
+}
+
+// The bits of the bf16, f16 and e4m3 that are nearest (ties to even), as float16.h's scalar casts.
+VIVA_INL I bf16_bits(F x) {
+  const I u = bits(x);
+  return shr<16>(u + I(0x7fff) + (shr<16>(u) & I(1)));
+}
+VIVA_INL F bf16_value(I b) { return from_bits(shl<16>(b)); }
+
+VIVA_INL I f16_bits(F x) {
+  const I u = bits(x);
+  const I sign = shr<16>(u) & I(0x8000);
+  const I a = u & I(0x7fffffff);
+  const I small = bits(from_bits(a) + F(0.5f)) - I(0x3f000000);
+  const I normal = shr<13>(a + I(0xfff) + (shr<13>(a) & I(1)) - I(0x38000000));
+  const I finite = select(a < I(0x38800000), small, normal);
+  return sign | select(a < I(0x477ff000), finite, I(0x7c00));
+}
+// Finite f16 only.
+VIVA_INL F f16_value(I b) {
+  const F magnitude = from_bits(shl<13>(b & I(0x7fff))) * F(0x1p112f);
+  return from_bits(bits(magnitude) | shl<16>(b & I(0x8000)));
+}
+
+VIVA_INL I e4m3_bits(F x) {  // saturates at 448
+  const I u = bits(x);
+  const I sign = shr<24>(u) & I(0x80);
+  const I a = u & I(0x7fffffff);
+  constexpr int32_t kMagic = (127 + 1 - 7 + 23 - 3) << 23;
+  const I small = bits(from_bits(a) + from_bits(I(kMagic))) - I(kMagic);
+  const I normal = shr<20>(a + I((1 << 19) - 1) + (shr<20>(a) & I(1)) - I((127 - 7) << 23));
+  const I finite = select(a < I((127 + 1 - 7) << 23), small, normal);
+  return sign | select(a < I(0x43e00000), finite, I(0x7e));
+}
+VIVA_INL F e4m3_value(I b) {  // not NaN
+  const F magnitude = from_bits(shl<20>(b & I(0x7f))) * F(0x1p120f);
+  return from_bits(bits(magnitude) | shl<24>(b & I(0x80)));
+}
+
+// x rounded as a value of `t` (f32: unchanged).
+VIVA_INL F round_to(DType t, F x) {
+  if (t == DType::kBF16) return bf16_value(bf16_bits(x));
+  if (t == DType::kF16) {
+    const I b = f16_bits(x);
+    return select((b & I(0x7fff)) == I(0x7c00), copy_sign(F(__builtin_inff()), x), f16_value(b));
+  }
+  return x;
+}
+
+}  // namespace of this target

@@ -1,0 +1,44 @@
+// Q4_0 of ggml: 32 values, one f16 scale, w = (q - 8) * d with q in 0..15.
+
+VIVA_LANES_OPEN
+
+struct Q4_0 {
+  static constexpr std::string_view kName = "q4_0";
+  static constexpr std::string_view kSummary = "4 bits, 32 values share an f16 scale (ggml)";
+  static constexpr uint32_t kGroup = 32;
+  static constexpr int kCodeBits = 4;
+  static constexpr Order kOrder = Order::kHalves;
+  static constexpr bool kInterleaved = true;
+  static constexpr bool kSignedScale = true;
+  static constexpr int kGgufType = 2;
+
+  struct Fit {
+    F scale, inverse;
+  };
+
+  static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF16}}; }
+
+  // ggml: the value with the largest magnitude (the first of equals) becomes code 0.
+  static Fit reference(const F* x, size_t n, const Coding&) {
+    F magnitude(0.0f), extreme(0.0f);
+    for (size_t i = 0; i < n; ++i) {
+      const F a = abs(x[i]);
+      const M larger = magnitude < a;
+      magnitude = select(larger, a, magnitude);
+      extreme = select(larger, x[i], extreme);
+    }
+    const F scale = extreme / F(-8.0f);
+    return {scale, select(scale == F(0.0f), F(0.0f), F(1.0f) / scale)};
+  }
+
+  static Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+
+  static F code(F x, const Fit& fit) { return min(trunc(x * fit.inverse + F(8.5f)), F(15.0f)); }
+  static F value(F code, const Fit& fit) { return (code - F(8.0f)) * fit.scale; }
+  static void store(const Fit& fit, const Coding&, I* field) { field[0] = f16_bits(fit.scale); }
+  static Fit load(const I* field, const Coding&) { return {f16_value(field[0]), F(0.0f)}; }
+};
+
+using ThisFormat = Q4_0;
+
+VIVA_LANES_CLOSE

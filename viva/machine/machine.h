@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "viva/base/target.h"
+
+namespace viva {
+
+// What a caller may use of this computer. It is passed, never global: two can live in one process.
+class Machine {
+ public:
+  struct Options {
+    size_t threads = 0;            // 0: usable_cores()
+    std::optional<Target> target;  // empty: the best this processor runs
+    uint64_t ram = 0;              // cap of the process's own memory in bytes; 0: none
+  };
+  // Throws kUsage where the processor does not run the target.
+  explicit Machine(const Options& options);
+  Machine() : Machine(Options{}) {}
+  ~Machine();
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  size_t threads() const noexcept { return threads_; }
+  Target target() const noexcept { return target_; }
+  uint64_t ram() const noexcept { return ram_; }
+
+  // Calls f(i) for every i in [0, n), on this machine's threads, each item whole on one of them; rethrows the first
+  // exception after all running items ended. Which thread takes which item is not fixed.
+  void parallel_for(size_t n, const std::function<void(size_t)>& f) const;
+
+ private:
+  struct Arena;
+  std::unique_ptr<Arena> arena_;
+  size_t threads_;
+  Target target_;
+  uint64_t ram_;
+};
+
+// Cores that this process may use: affinity and cgroup quota respected; at least 1.
+size_t usable_cores();
+
+// Best target that this processor runs, and whether it runs one.
+Target best_target() noexcept;
+bool runs(Target target) noexcept;
+std::string_view name(Target target) noexcept;
+std::optional<Target> target_from_name(std::string_view text) noexcept;
+
+// Peak of this process's own memory in bytes (anonymous and shared pages; pages of files that the kernel can drop are not
+// counted), as far as the kernel tells: VmHWM less the file-backed share of now.
+uint64_t peak_own_memory();
+// The same at this moment.
+uint64_t own_memory();
+
+}  // namespace viva
