@@ -108,8 +108,14 @@ void OutputFile::write(uint64_t offset, std::span<const uint8_t> bytes) {
 
 void OutputFile::read(uint64_t offset, std::span<uint8_t> out) const { read_exactly(fd_, path_, offset, out); }
 
-void OutputFile::resize(uint64_t size) {
+void OutputFile::allocate(uint64_t size) {
   if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) fail(Code::kResource, "resize", path_, errno, hint_for(errno));
+  if (size == 0) return;
+  int result;
+  do {
+    result = ::fallocate(fd_, 0, 0, static_cast<off_t>(size));
+  } while (result != 0 && errno == EINTR);
+  if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) fail(Code::kResource, "reserve", path_, errno, hint_for(errno));
 }
 
 void OutputFile::write_behind(uint64_t offset, uint64_t n) noexcept {

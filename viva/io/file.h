@@ -53,7 +53,8 @@ class OutputFile {
   const std::filesystem::path& path() const noexcept { return path_; }
   void write(uint64_t offset, std::span<const uint8_t> bytes);
   void read(uint64_t offset, std::span<uint8_t> out) const;
-  void resize(uint64_t size);
+  // Makes the file `size` bytes long, with its blocks reserved where the file system can: a full disk shows here.
+  void allocate(uint64_t size);
   // Starts writing [offset, offset + n) to the disk without waiting, so that sync() finds little left to do.
   void write_behind(uint64_t offset, uint64_t n) noexcept;
   void sync();  // waits until the disk has everything

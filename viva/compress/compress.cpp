@@ -1,0 +1,137 @@
+#include "viva/compress/compress.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "viva/base/attempt.h"
+#include "viva/compress/job.h"
+#include "viva/compress/plan.h"
+#include "viva/compress/staging.h"
+
+namespace viva {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// What the program holds besides the workers' buffers: code, the plan, the allocator's slack.
+constexpr uint64_t kSlack = 8 << 20;
+
+std::string human(uint64_t n) { return n < 10'000'000 ? fmt::format("{:.1f} MB", static_cast<double>(n) / 1e6) : fmt::format("{:.0f} MB", static_cast<double>(n) / 1e6); }
+
+// How many workers fit under the cap; refuses before any work when not even one does.
+size_t workers_under_cap(const Machine& machine, const Plan& plan) {
+  const uint64_t each = worker_bytes(plan, machine.target());
+  if (machine.ram() == 0) return machine.threads();
+  const uint64_t base = own_memory() + kSlack;
+  if (base + each > machine.ram()) {
+    throw Error(Code::kResource, "compress", fmt::format("a cap of {} of memory is too small", human(machine.ram())),
+                fmt::format("the smallest that would do is --ram {}M", (base + each) / 1'000'000 + 1));
+  }
+  return std::min<uint64_t>(machine.threads(), (machine.ram() - base) / each);
+}
+
+void check_disk(const Plan& plan, const fs::path& parent, const Staging* staging, uint64_t cap) {
+  const uint64_t need = plan.total_bytes();
+  if (cap != 0 && need > cap) {
+    throw Error(Code::kResource, "compress", fmt::format("the result takes {} bytes, --disk allows {}", need, cap),
+                fmt::format("{} bytes more are needed", need - cap));
+  }
+  uint64_t there = 0;
+  std::error_code ignored;
+  if (staging != nullptr && fs::exists(staging->path(), ignored)) {
+    if (fs::is_directory(staging->path(), ignored)) {
+      for (const auto& e : fs::directory_iterator(staging->path(), ignored)) there += e.is_regular_file() ? e.file_size() : 0;
+    } else {
+      there = fs::file_size(staging->path(), ignored);
+    }
+  }
+  const fs::space_info space = fs::space(parent, ignored);
+  if (!ignored && need > there + space.available) {
+    throw Error(Code::kResource, "compress", fmt::format("{} has {} bytes free, the result needs {}", parent.string(), space.available, need - there),
+                fmt::format("free {} bytes more", need - there - space.available));
+  }
+}
+
+CompressReport report_of(const Machine& machine, const Plan& plan, const CompressOptions& options, const std::vector<Outcome>& outcomes) {
+  CompressReport r;
+  r.source = plan.model.path().string();
+  r.format = plan.main.text;
+  r.layout = name(plan.layout);
+  r.encoder = options.encoder;
+  r.threads = machine.threads();
+  r.warnings = plan.warnings;
+  r.bytes_out = plan.total_bytes();
+  r.bytes_in = plan.model.file_bytes();
+  uint64_t before = 0, after = 0, values = 0;
+  for (size_t i = 0; i < plan.items.size(); ++i) {
+    const Item& item = plan.items[i];
+    const io::Weight& w = plan.model.weights()[item.weight];
+    if (item.choice.format == nullptr) {
+      r.kept.push_back({item.name, item.reason, item.bytes()});
+      continue;
+    }
+    const kernels::ErrorSums& sums = outcomes[i].sums;
+    r.tensors.push_back({item.name, item.choice.text, item.reason, w.bytes(), item.bytes(), w.count(), sums.sqnr_db(), sums.mean_error()});
+    if (outcomes[i].reused) r.reused_bytes += item.bytes();
+    before += w.bytes();
+    after += item.bytes();
+    values += w.count();
+  }
+  r.ratio_file = r.bytes_out == 0 ? 0 : static_cast<double>(r.bytes_in) / static_cast<double>(r.bytes_out);
+  r.ratio_weights = after == 0 ? 0 : static_cast<double>(before) / static_cast<double>(after);
+  r.bits_per_weight = values == 0 ? 0 : 8.0 * static_cast<double>(after) / static_cast<double>(values);
+  return r;
+}
+
+}  // namespace
+
+CompressReport compress(const Machine& machine, const fs::path& source, const fs::path& destination, const CompressOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  fs::path target = destination.lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();
+  if (target.empty() || target.filename() == "." || target.filename() == "..") {
+    throw Error(Code::kUsage, "compress", fmt::format("'{}' is no name for a result", destination.string()));
+  }
+  const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  const io::Checkpoint model = io::Checkpoint::open(source);
+  const Plan plan(model, target, options);
+  const size_t workers = workers_under_cap(machine, plan);
+  Job job(machine, plan, workers, options.watcher);
+
+  if (!fs::is_directory(parent)) {
+    throw Error(Code::kResource, "compress", fmt::format("{} is not a folder", parent.string()), "create it, or choose another destination");
+  }
+  if (options.dry_run) {
+    check_disk(plan, parent, nullptr, options.disk);
+    CompressReport report = report_of(machine, plan, options, job.outcomes());
+    report.destination = target.string();
+    report.seconds = job.forecast_seconds();
+    return report;
+  }
+  const bool exists = fs::exists(target);
+  if (exists && !options.force) {
+    throw Error(Code::kUsage, "compress", fmt::format("{} exists", target.string()), "--force replaces it, and takes over what has not changed");
+  }
+  std::error_code ignored;
+  if (exists && fs::equivalent(source, target, ignored)) throw Error(Code::kUsage, "compress", "source and destination are the same");
+
+  Staging staging(target, plan.fingerprint(), options.fresh);
+  check_disk(plan, parent, &staging, options.disk);
+  // What cannot be read of an older result is made again.
+  const auto old = exists && !options.fresh ? attempt([&] { return io::Checkpoint::open(target); }) : Result<io::Checkpoint>(tl::unexpected(Error(Code::kUsage, "", "")));
+  job.run(staging, old ? &*old : nullptr);
+  options.watcher.check();
+  staging.publish(options.force);
+
+  CompressReport report = report_of(machine, plan, options, job.outcomes());
+  report.destination = target.string();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.threads = workers;
+  report.peak_ram = std::max(job.peak_ram(), peak_own_memory());
+  return report;
+}
+
+}  // namespace viva

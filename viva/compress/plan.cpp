@@ -1,0 +1,257 @@
+#include "viva/compress/plan.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "viva/base/checked.h"
+#include "viva/io/bitsandbytes.h"
+#include "viva/io/safetensors.h"
+
+namespace viva {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+namespace {
+
+std::string json_text(const std::string& text) { return json(text).dump(-1, ' ', false, json::error_handler_t::replace); }
+
+DType plain_dtype(std::string_view format) {
+  return format == "f16" ? DType::kF16 : format == "bf16" ? DType::kBF16 : DType::kF32;
+}
+
+std::string torch_dtype(DType t) { return t == DType::kBF16 ? "bfloat16" : t == DType::kF16 ? "float16" : "float32"; }
+
+io::Placement plain_placement(const std::string& name, const io::Weight& w, const Format& format, const Coding& coding) {
+  io::Placement p;
+  p.format = &format;
+  p.coding = coding;
+  p.view = {w.rows(), w.cols(), 0};
+  p.tensors = {{name, plain_dtype(format.name), w.shape, 0, w.count() * bytes(plain_dtype(format.name))}};
+  p.pieces = {{0}};
+  return p;
+}
+
+io::Placement kept_placement(const io::Weight& w) {
+  io::Placement p;
+  for (const io::StoredIn& s : w.stored) p.tensors.push_back(s.tensor);
+  return p;
+}
+
+// The coding of a weight: what the user chose, with scales and rounding in the weight's own dtype.
+Coding coding_for(const Choice& choice, const io::Weight& w, Encoder encoder) {
+  Coding c = choice.coding;
+  c.encoder = encoder;
+  c.arithmetic = w.dtype == DType::kBF16 || w.dtype == DType::kF16 ? w.dtype : DType::kF32;
+  c.scale = c.arithmetic;
+  return c;
+}
+
+}  // namespace
+
+uint64_t Item::bytes() const {
+  uint64_t n = 0;
+  for (const io::StoredTensor& t : placement.tensors) n += t.bytes;
+  return n;
+}
+
+std::string Item::key() const {
+  std::string text = fmt::format("{}|{}", name, choice.text);
+  if (placement.format != nullptr) {
+    const Coding& c = placement.coding;
+    text += fmt::format("|{}|{}|{}|{}|{}|{}|{}|{}", kVersion, c.group, viva::name(c.scale), viva::name(c.arithmetic),
+                        static_cast<int>(c.encoder), c.signed_scale, permuted_heads, transposed);
+  }
+  for (const io::StoredTensor& t : placement.tensors) text += fmt::format("|{}:{}:{}", t.name, viva::name(t.dtype), fmt::join(t.shape, ","));
+  return text;
+}
+
+Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const CompressOptions& options)
+    : model(source), encoder_(options.encoder) {
+  const bool gguf = destination.extension() == ".gguf";
+  main = parse_choice(options.format, gguf);
+  if (main.format == nullptr) throw Error(Code::kUsage, "compress", "'keep' is not a format to compress to", "use it in --rule");
+  layout = layout_for(main, gguf);
+  directory = !gguf && destination.extension() != ".safetensors";
+  std::vector<Rule> rules;
+  for (const std::string& r : options.rules) rules.push_back(parse_rule(r));
+  std::vector<Decision> decisions = decide(model, main, layout, rules);
+  for (size_t i = 0; i < decisions.size(); ++i) {
+    Item item;
+    item.weight = i;
+    item.name = model.weights()[i].name;
+    item.choice = std::move(decisions[i].choice);
+    item.reason = std::move(decisions[i].reason);
+    items.push_back(std::move(item));
+  }
+  if (gguf) {
+    plan_gguf();
+  } else {
+    plan_huggingface(options);
+  }
+  if (std::none_of(items.begin(), items.end(), [](const Item& i) { return i.choice.format != nullptr; })) {
+    std::string first;
+    for (const Item& i : items) {
+      if (model.weights()[i.weight].shape.size() >= 2) {
+        first = fmt::format("'{}' is kept: {}", i.name, i.reason);
+        break;
+      }
+    }
+    throw Error(Code::kBadInput, "compress", fmt::format("{}: no tensor would become {}", model.path().string(), main.text), first);
+  }
+  for (Item& item : items) {
+    if (item.placement.format != nullptr) item.chunks = io::chunks_of(item.placement);
+  }
+}
+
+void Plan::plan_huggingface(const CompressOptions& options) {
+  for (Item& item : items) {
+    const io::Weight& w = model.weights()[item.weight];
+    if (item.choice.format == nullptr) {
+      item.placement = kept_placement(w);
+      continue;
+    }
+    const Coding coding = coding_for(item.choice, w, encoder_);
+    switch (layout) {
+      case Layout::kBitsandbytes:
+        item.placement = io::bitsandbytes_placement(item.name, w.shape, w.dtype, *item.choice.format, coding);
+        break;
+      default:
+        item.placement = plain_placement(item.name, w, *item.choice.format, coding);
+        break;
+    }
+  }
+
+  // Shards are filled in the order of the source; all tensors of a weight stay together.
+  const uint64_t limit = directory ? options.shard : UINT64_MAX;
+  std::vector<std::vector<size_t>> shards(1);
+  uint64_t filled = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const uint64_t n = items[i].bytes();
+    if (!shards.back().empty() && filled + n > limit) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    shards.back().push_back(i);
+    filled += n;
+  }
+  uint64_t total_size = 0, total_parameters = 0;
+  std::vector<std::pair<std::string, std::string>> weight_map;
+  for (size_t s = 0; s < shards.size(); ++s) {
+    PlannedFile file;
+    if (directory) file.name = shards.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
+    for (size_t i : shards[s]) {
+      for (size_t t = 0; t < items[i].placement.tensors.size(); ++t) file.tensors.emplace_back(i, t);
+    }
+    // Wide elements first: every tensor lies on a multiple of its element size.
+    std::stable_sort(file.tensors.begin(), file.tensors.end(), [&](const auto& a, const auto& b) {
+      const auto size = [&](const auto& x) { return bytes(items[x.first].placement.tensors[x.second].dtype); };
+      return size(a) > size(b);
+    });
+    files.push_back(std::move(file));
+  }
+  const std::vector<ItemHashes> none(items.size());
+  for (size_t f = 0; f < files.size(); ++f) {
+    files[f].header = header(f, none);
+    uint64_t at = files[f].header.size();
+    for (const auto& [i, t] : files[f].tensors) {
+      Item& item = items[i];
+      item.spots.resize(item.placement.tensors.size());
+      item.spots[t] = {f, at};
+      at += item.placement.tensors[t].bytes;
+      total_size += item.placement.tensors[t].bytes;
+      weight_map.emplace_back(item.placement.tensors[t].name, files[f].name);
+    }
+    files[f].bytes = at;
+  }
+  if (!directory) return;
+  for (const Item& item : items) total_parameters += model.weights()[item.weight].count();
+  if (files.size() > 1) {
+    std::sort(weight_map.begin(), weight_map.end());
+    std::string text = fmt::format("{{\n  \"metadata\": {{\n    \"total_parameters\": {},\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total_parameters, total_size);
+    for (size_t i = 0; i < weight_map.size(); ++i) {
+      text += fmt::format("{}\n    {}: \"{}\"", i == 0 ? "" : ",", json_text(weight_map[i].first), weight_map[i].second);
+    }
+    texts.emplace_back("model.safetensors.index.json", text + "\n  }\n}\n");
+  }
+  make_texts();
+  side_files = model.side_files();
+  for (const std::string& name : side_files) side_bytes_ += fs::file_size(model.path() / name);
+}
+
+void Plan::make_texts() {
+  if (model.config().empty()) return;
+  ordered_json config = ordered_json::parse(model.config());
+  if (config.contains("quantization_config")) config.erase("quantization_config");
+  DType dtype = DType::kF32;
+  std::set<std::string> kept;
+  bool head = false;
+  for (const Item& item : items) {
+    const io::Weight& w = model.weights()[item.weight];
+    const bool quantized = item.choice.format != nullptr;
+    const std::string module = item.name.substr(0, item.name.size() - std::min<size_t>(item.name.size(), 7));
+    if (quantized) {
+      dtype = w.dtype;
+      head |= module == "lm_head";
+    } else if (w.shape.size() == 2 && item.name.ends_with(".weight") && item.reason != "embedding" && item.reason != "output head") {
+      kept.insert(module);
+    }
+  }
+  if (layout == Layout::kPlain) dtype = plain_dtype(main.format->name);
+  for (const char* key : {"torch_dtype", "dtype"}) {
+    if (config.contains(key)) config[key] = torch_dtype(dtype);
+  }
+  if (!config.contains("torch_dtype") && !config.contains("dtype")) config["torch_dtype"] = torch_dtype(dtype);
+  const std::vector<std::string> kept_modules(kept.begin(), kept.end());
+  if (layout == Layout::kBitsandbytes) config["quantization_config"] = io::bitsandbytes_config(*main.format, dtype, kept_modules, head);
+  texts.emplace_back("config.json", config.dump(2) + "\n");
+}
+
+void Plan::plan_gguf() { throw Error(Code::kUsage, "compress", "GGUF is not written by this build"); }
+
+std::string Plan::safetensors_header(size_t f, const std::vector<ItemHashes>& hashes) const {
+  std::vector<io::StoredTensor> list;
+  for (const auto& [i, t] : files[f].tensors) list.push_back(items[i].placement.tensors[t]);
+  std::map<std::string, std::string> metadata = {{"format", "pt"}};
+  if (!directory) metadata["viva"] = manifest(hashes);
+  return io::make_safetensors_header(list, metadata);
+}
+
+std::string Plan::header(size_t file, const std::vector<ItemHashes>& hashes) const { return safetensors_header(file, hashes); }
+
+std::string Plan::manifest(const std::vector<ItemHashes>& hashes) const {
+  std::string text = fmt::format("{{\"viva\":\"{}\",\"format\":{},\"encoder\":\"{}\",\"tensors\":[", kVersion, json_text(main.text),
+                                 encoder_ == Encoder::kBest ? "best" : "reference");
+  for (size_t i = 0; i < items.size(); ++i) {
+    text += fmt::format("{}\n{{\"name\":{},\"format\":{},\"source\":\"{}\",\"checksum\":\"{}\"}}", i == 0 ? "" : ",", json_text(items[i].name),
+                        json_text(items[i].choice.format == nullptr ? "keep" : items[i].choice.text), hashes[i].source, hashes[i].checksum);
+  }
+  return text + "\n]}\n";
+}
+
+uint64_t Plan::total_bytes() const {
+  uint64_t n = side_bytes_;
+  for (const PlannedFile& f : files) n += f.bytes;
+  for (const auto& [name, text] : texts) n += text.size();
+  if (directory) n += manifest(std::vector<ItemHashes>(items.size())).size();
+  return n;
+}
+
+std::string Plan::fingerprint() const {
+  XXH3_state_t* state = XXH3_createState();
+  XXH3_128bits_reset(state);
+  const auto add = [&](const std::string& text) { XXH3_128bits_update(state, text.data(), text.size() + 1); };
+  for (const PlannedFile& f : files) add(f.name + f.header);
+  for (const Item& i : items) add(i.key());
+  for (const auto& [name, text] : texts) add(name + text);
+  const XXH128_hash_t h = XXH3_128bits_digest(state);
+  XXH3_freeState(state);
+  return fmt::format("{:016x}{:016x}", h.high64, h.low64);
+}
+
+}  // namespace viva

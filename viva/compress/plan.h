@@ -1,0 +1,88 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "viva/compress/compress.h"
+#include "viva/compress/recipe.h"
+#include "viva/io/checkpoint.h"
+
+// What a run will write, to the byte, before anything is written.
+namespace viva {
+
+// Where one stored tensor of the result lies.
+struct Spot {
+  size_t file = 0;
+  uint64_t offset = 0;
+};
+
+// One weight on its way.
+struct Item {
+  size_t weight = 0;         // index in the source
+  std::string name;          // in the result
+  Choice choice;             // what the user would call its format; format null: kept
+  std::string reason;
+  io::Placement placement;   // in the result; format null: the source's bytes are copied
+  std::vector<Spot> spots;   // one per tensor of the placement
+  std::vector<io::Chunk> chunks;
+  std::string fused_set;     // weights of one set share their second-level scale; empty: alone
+  uint64_t permuted_heads = 0;  // rows are interleaved per head on their way (GGUF llama q, k)
+  bool transposed = false;      // the source stores (in, out)
+
+  uint64_t bytes() const;
+  // Names every byte that comes out for given source bytes: the key of finished work.
+  std::string key() const;
+};
+
+// One file of the result.
+struct PlannedFile {
+  std::string name;                    // relative to the destination; empty: the destination itself
+  std::string header;                  // its first bytes, checksums of the manifest still zero
+  uint64_t bytes = 0;
+  std::vector<std::pair<size_t, size_t>> tensors;  // (item, tensor of its placement), in order
+};
+
+// A checksum and a source hash per item: what `viva verify` checks, and what a later run may take over.
+struct ItemHashes {
+  std::string source = std::string(32, '0');
+  std::string checksum = std::string(32, '0');
+};
+
+class Plan {
+ public:
+  Plan(const io::Checkpoint& model, const std::filesystem::path& destination, const CompressOptions& options);
+
+  const io::Checkpoint& model;
+  bool directory = true;
+  Layout layout = Layout::kPlain;
+  Choice main;
+  std::vector<Item> items;
+  std::vector<PlannedFile> files;                            // weights
+  std::vector<std::pair<std::string, std::string>> texts;    // small files of the result: name, content
+  std::vector<std::string> side_files;                       // copied from the source
+  std::vector<std::string> warnings;
+
+  // All bytes of the result.
+  uint64_t total_bytes() const;
+  // The manifest of the finished result; its size does not depend on the hashes. A text of `texts` for directories, part of
+  // the header for single files.
+  std::string manifest(const std::vector<ItemHashes>& hashes) const;
+  std::string header(size_t file, const std::vector<ItemHashes>& hashes) const;
+  // Two plans with the same fingerprint write the same files at the same offsets.
+  std::string fingerprint() const;
+
+ private:
+  void plan_huggingface(const CompressOptions& options);
+  void plan_gguf();
+  void make_texts();
+  std::string safetensors_header(size_t file, const std::vector<ItemHashes>& hashes) const;
+
+  Encoder encoder_;
+  uint64_t side_bytes_ = 0;
+};
+
+inline constexpr std::string_view kVersion = "0.1.0";
+
+}  // namespace viva

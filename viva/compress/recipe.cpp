@@ -1,0 +1,195 @@
+#include "viva/compress/recipe.h"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <regex>
+
+#include "viva/base/checked.h"
+#include "viva/io/bitsandbytes.h"
+
+namespace viva {
+
+std::string_view name(Layout layout) noexcept {
+  switch (layout) {
+    case Layout::kPlain: return "safetensors";
+    case Layout::kBitsandbytes: return "bitsandbytes";
+    case Layout::kCompressedTensors: return "compressed-tensors";
+    case Layout::kGguf: return "gguf";
+  }
+  return "";
+}
+
+std::vector<Layout> layouts_of(const Format& format) {
+  std::vector<Layout> list;
+  for (std::string_view n : {"f16", "bf16", "f32"}) {
+    if (format.name == n) list.push_back(Layout::kPlain);
+  }
+  for (std::string_view n : {"nf4", "nf4-dq", "fp4", "int8"}) {
+    if (format.name == n) list.push_back(Layout::kBitsandbytes);
+  }
+  for (std::string_view n : {"int4", "int4-asym", "w8a8", "fp8", "fp8-block", "nvfp4", "mxfp4"}) {
+    if (format.name == n) list.push_back(Layout::kCompressedTensors);
+  }
+  if (format.gguf_type >= 0) list.push_back(Layout::kGguf);
+  return list;
+}
+
+Choice parse_choice(std::string_view text, bool gguf) {
+  Choice choice;
+  choice.text = text;
+  if (text == "keep") return choice;
+  // A format that both worlds have carries other bytes in GGUF and is a format of its own there.
+  const Format* format = gguf ? find_format(std::string(text) + "-gguf") : nullptr;
+  if (format == nullptr) format = find_format(text);
+  std::string known;
+  for (const Format* f : formats()) known += fmt::format("{}{}", known.empty() ? "" : ", ", f->name);
+  if (format == nullptr) throw Error(Code::kUsage, "format", fmt::format("there is no format '{}'", text), "formats: " + known);
+  choice.format = format;
+  const auto layouts = layouts_of(*format);
+  const bool fits = gguf ? format->gguf_type >= 0 : std::any_of(layouts.begin(), layouts.end(), [](Layout l) { return l != Layout::kGguf; });
+  if (!fits && gguf) {
+    throw Error(Code::kUsage, "format", fmt::format("a GGUF file cannot hold {}", text), "give a directory as destination, or a GGUF format such as q4_0");
+  }
+  if (!fits) throw Error(Code::kUsage, "format", fmt::format("{} is a GGUF format", text), "let the destination end in .gguf");
+  return choice;
+}
+
+Layout layout_for(const Choice& choice, bool gguf) {
+  if (gguf) return Layout::kGguf;
+  return choice.format == nullptr ? Layout::kPlain : layouts_of(*choice.format).front();
+}
+
+bool Rule::matches(std::string_view name) const {
+  if (pattern.starts_with("re:")) return std::regex_search(std::string(name), std::regex(pattern.substr(3)));
+  return ::fnmatch(pattern.c_str(), std::string(name).c_str(), 0) == 0;
+}
+
+Rule parse_rule(std::string_view text) {
+  const size_t cut = text.rfind('=');
+  if (cut == std::string_view::npos || cut == 0 || cut + 1 == text.size()) {
+    throw Error(Code::kUsage, "rule", fmt::format("'{}' is not PATTERN=FORMAT", text), "for example '*.down_proj.weight=int8'");
+  }
+  Rule rule{std::string(text.substr(0, cut)), std::string(text.substr(cut + 1))};
+  if (rule.pattern.starts_with("re:")) {
+    try {
+      std::regex check(rule.pattern.substr(3));
+    } catch (const std::regex_error& e) {
+      throw Error(Code::kUsage, "rule", fmt::format("'{}' is not a regular expression: {}", rule.pattern.substr(3), e.what()));
+    }
+  }
+  return rule;
+}
+
+namespace {
+
+bool has_word(std::string_view name, std::initializer_list<std::string_view> words) {
+  return std::any_of(words.begin(), words.end(), [&](std::string_view w) { return name.find(w) != std::string_view::npos; });
+}
+
+bool is_embedding(std::string_view name) {
+  return has_word(name, {"embed", "wte.", "wpe.", "shared.weight", "relative_attention_bias", "position_ids", "tok_emb"});
+}
+bool is_head(std::string_view name) {
+  return name == "lm_head.weight" || name.ends_with(".lm_head.weight") || name == "output.weight" || name == "cls.predictions.decoder.weight";
+}
+// A router of a mixture of experts: small, and loaders keep it in full.
+bool is_router(std::string_view name) {
+  return name.ends_with(".gate.weight") || name.ends_with(".router.weight") || name.ends_with(".gate.wg.weight") ||
+         name.ends_with("shared_expert_gate.weight");
+}
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t up = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+      diagonal = up;
+    }
+  }
+  return row[b.size()];
+}
+
+// Does the file name its weights as modules (X.weight), or is every matrix a weight of its own?
+bool names_modules(const io::Checkpoint& model) {
+  if (model.kind() == io::Kind::kNpy || model.kind() == io::Kind::kNpz) return false;
+  return std::any_of(model.weights().begin(), model.weights().end(),
+                     [](const io::Weight& w) { return w.shape.size() == 2 && w.name.ends_with(".weight"); });
+}
+
+// Why a weight is not touched by the main format; empty: it is quantized.
+std::string keep_reason(const io::Weight& w, bool modules) {
+  if (!w.decodable) return fmt::format("{} is not decoded", w.format.empty() ? name(w.dtype) : w.format);
+  if (w.placement.format != nullptr) return fmt::format("already {}", w.format);
+  if (!info(w.dtype).floating) return "not floating point";
+  if (w.count() == 0) return "empty";
+  if (w.shape.size() < 2) return "one-dimensional";
+  if (!modules) return {};
+  if (is_embedding(w.name)) return "embedding";
+  if (is_head(w.name)) return "output head";
+  if (is_router(w.name)) return "expert router";
+  if (w.shape.size() > 2) return w.name.find("expert") != std::string::npos ? "stacked experts, which this layout cannot say" : "not a matrix";
+  if (!w.name.ends_with(".weight")) return w.name.ends_with(".bias") ? "bias" : "not a linear layer's weight";
+  if (has_word(w.name, {"norm.", "layernorm", "ln_"})) return "norm";
+  return {};
+}
+
+std::string refusal(Layout layout, const io::Weight& w, const Format& format) {
+  switch (layout) {
+    case Layout::kBitsandbytes: return io::bitsandbytes_refuses(w.shape, format);
+    default: return {};
+  }
+}
+
+}  // namespace
+
+std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, Layout layout, const std::vector<Rule>& rules) {
+  const bool modules = names_modules(model);
+  std::vector<Choice> choices;
+  for (const Rule& r : rules) choices.push_back(parse_choice(r.format, layout == Layout::kGguf));
+  std::vector<size_t> hits(rules.size());
+  std::vector<Decision> decisions;
+  for (const io::Weight& w : model.weights()) {
+    Decision d;
+    d.reason = keep_reason(w, modules);
+    if (d.reason.empty()) d.choice = main;
+    bool ruled = false;
+    for (size_t i = 0; i < rules.size(); ++i) {
+      if (!rules[i].matches(w.name)) continue;
+      ++hits[i];
+      if (ruled) continue;
+      ruled = true;
+      const bool possible = w.decodable && w.placement.format == nullptr && info(w.dtype).floating && w.shape.size() >= 2 && w.count() != 0;
+      if (choices[i].format == nullptr) {
+        d = {choices[i], fmt::format("rule {}", rules[i].pattern)};
+      } else if (possible) {
+        if (layout_for(choices[i], layout == Layout::kGguf) != layout) {
+          throw Error(Code::kUsage, "rule", fmt::format("{} and {} do not go into one {} destination", rules[i].format, main.text, name(layout)));
+        }
+        d = {choices[i], fmt::format("rule {}", rules[i].pattern)};
+      }
+    }
+    if (d.choice.format != nullptr) {
+      const std::string refused = refusal(layout, w, *d.choice.format);
+      if (!refused.empty()) d = Decision{Choice{}, refused};
+    }
+    decisions.push_back(std::move(d));
+  }
+  for (size_t i = 0; i < rules.size(); ++i) {
+    if (hits[i] != 0) continue;
+    std::vector<std::pair<size_t, std::string>> near;
+    for (const io::Weight& w : model.weights()) near.emplace_back(edit_distance(rules[i].pattern, w.name), w.name);
+    std::sort(near.begin(), near.end());
+    std::string hint;
+    for (size_t k = 0; k < std::min<size_t>(3, near.size()); ++k) hint += fmt::format("{}{}", k == 0 ? "near names: " : ", ", near[k].second);
+    throw Error(Code::kUsage, "rule", fmt::format("'{}' matches no tensor", rules[i].pattern), hint);
+  }
+  return decisions;
+}
+
+}  // namespace viva

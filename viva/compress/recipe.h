@@ -1,0 +1,49 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "viva/formats/format.h"
+#include "viva/io/checkpoint.h"
+
+// Which weight gets which format, and why.
+namespace viva {
+
+// The families of files that viva writes.
+enum class Layout : uint8_t { kPlain, kBitsandbytes, kCompressedTensors, kGguf };
+std::string_view name(Layout layout) noexcept;
+
+// A format as the user names it, for one layout.
+struct Choice {
+  const Format* format = nullptr;  // null: keep
+  Coding coding;
+  std::string text;  // as the user would write it
+};
+
+// The layouts that can hold a format, GGUF last.
+std::vector<Layout> layouts_of(const Format& format);
+// "nf4", "int4-g128", "keep", ... for a destination of that layout. Throws kUsage that names what would be valid.
+Choice parse_choice(std::string_view text, bool gguf);
+// The layout that `choice` implies for a destination that is, or is not, a .gguf file.
+Layout layout_for(const Choice& choice, bool gguf);
+
+// One --rule 'PATTERN=FORMAT'. PATTERN is a glob over the whole name, or "re:" and a regular expression.
+struct Rule {
+  std::string pattern;
+  std::string format;
+  bool matches(std::string_view name) const;
+};
+// Throws kUsage.
+Rule parse_rule(std::string_view text);
+
+// What will be done with one weight.
+struct Decision {
+  Choice choice;       // format null: kept as it is
+  std::string reason;  // why it is kept, or why it has this format
+};
+
+// Decides for every weight of `model`, in order. Throws kUsage where a rule matches nothing (naming near ones).
+std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, Layout layout, const std::vector<Rule>& rules);
+
+}  // namespace viva
