@@ -307,7 +307,7 @@ std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
                               viva::name(t.dtype), fmt::join(t.shape, ", "), t.bytes));
     }
     fmt::format_to(std::back_inserter(bytes),
-                   "{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}},", quote(t.name),
+                   "{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}},", json_string(t.name),
                    viva::name(t.dtype), fmt::join(t.shape, ","), at, at + t.bytes);
     at += t.bytes;
   }
