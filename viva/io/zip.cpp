@@ -242,6 +242,7 @@ struct ZipReader::State {
   }
 
   void add_to_crc(std::span<const uint8_t> bytes) {
+    if (bytes.empty()) return;  // zlib takes a null pointer for a wish to begin
     crc = static_cast<uint32_t>(::crc32_z(crc, bytes.data(), bytes.size()));
     position += bytes.size();
   }
@@ -250,12 +251,13 @@ struct ZipReader::State {
       damaged(fmt::format("its checksum is {:08x}, {:08x} was expected", crc, member.crc));
   }
 
-  // In place. `position` is how far the checksum got.
+  // In place. `position` is how far the checksum got, `first` where the caller's bytes begin, after a header
+  // that another reader saw.
   void read_stored(uint64_t offset, std::span<uint8_t> out) {
-    if (offset == 0) position = crc = 0;
-    if (offset > position && offset - position <= kChunk) {  // a header that was read before
-      std::vector<uint8_t> gap(offset - position);
-      file->read(member.offset + position, gap);
+    if (offset <= first) position = crc = 0;
+    if (position == 0 && offset <= kChunk) {
+      std::vector<uint8_t> gap(first = offset);
+      file->read(member.offset, gap);
       add_to_crc(gap);
     }
     file->read(member.offset + offset, out);
@@ -340,6 +342,7 @@ struct ZipReader::State {
   std::vector<uint8_t> input;
   uint64_t taken = 0;     // compressed bytes read from the file
   uint64_t position = 0;  // bytes of the member that went by
+  uint64_t first = 0;
   uint32_t crc = 0;
 };
 
