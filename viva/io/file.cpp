@@ -7,29 +7,44 @@
 
 #include <cerrno>
 #include <cstring>
+#include <limits>
+#include <utility>
 
 namespace viva::io {
 namespace {
 
-[[noreturn]] void fail(Code code, const char* verb, const std::filesystem::path& path, int error, std::string_view hint = {}) {
+[[noreturn]] void fail(Code code, const char* verb, const std::filesystem::path& path, int error,
+                       std::string_view hint = {}) {
   throw Error(code, verb, fmt::format("{}: {}", path.string(), std::strerror(error)), hint);
 }
 
 std::string_view hint_for(int error) {
-  if (error == ENOSPC || error == EDQUOT) return "free some disk space and run the same command again; finished work is kept";
-  if (error == EACCES || error == EPERM || error == EROFS) return "choose a destination that you may write to";
+  if (error == ENOSPC || error == EDQUOT)
+    return "free some disk space and run the same command again; finished work is kept";
+  if (error == EACCES || error == EPERM || error == EROFS)
+    return "choose a destination that you may write to";
   return {};
 }
 
+constexpr uint64_t kMaxOffset = std::numeric_limits<off_t>::max();
+
 void read_exactly(int fd, const std::filesystem::path& path, uint64_t offset, std::span<uint8_t> out) {
+  if (offset > kMaxOffset || out.size() > kMaxOffset - offset) {
+    throw Error(Code::kBadInput, "read",
+                fmt::format("{}: no file has {} bytes at byte {}", path.string(), out.size(), offset));
+  }
   size_t done = 0;
   while (done < out.size()) {
     const ssize_t n = ::pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail(Code::kBadInput, "read", path, errno);
+    if (n < 0) {
+      throw Error(Code::kBadInput, "read",
+                  fmt::format("{}: byte {}: {}", path.string(), offset + done, std::strerror(errno)));
+    }
     if (n == 0) {
       throw Error(Code::kBadInput, "read",
-                  fmt::format("{}: ends at byte {}, {} more expected", path.string(), offset + done, out.size() - done),
+                  fmt::format("{}: ends at byte {}, {} more expected", path.string(), offset + done,
+                              out.size() - done),
                   "the file is truncated or changed while it was read");
     }
     done += static_cast<size_t>(n);
@@ -39,11 +54,11 @@ void read_exactly(int fd, const std::filesystem::path& path, uint64_t offset, st
 }  // namespace
 
 InputFile::InputFile(const std::filesystem::path& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer must not block
   if (fd_ < 0) fail(Code::kBadInput, "open", path, errno);
   struct stat st;
   if (::fstat(fd_, &st) != 0 || !S_ISREG(st.st_mode)) {
-    ::close(fd_);
+    ::close(std::exchange(fd_, -1));
     throw Error(Code::kBadInput, "open", fmt::format("{} is not a regular file", path.string()));
   }
   size_ = static_cast<uint64_t>(st.st_size);
@@ -52,7 +67,8 @@ InputFile::InputFile(const std::filesystem::path& path) : path_(path) {
 InputFile::~InputFile() {
   if (fd_ >= 0) ::close(fd_);
 }
-InputFile::InputFile(InputFile&& o) noexcept : path_(std::move(o.path_)), fd_(std::exchange(o.fd_, -1)), size_(o.size_) {}
+InputFile::InputFile(InputFile&& o) noexcept
+    : path_(std::move(o.path_)), fd_(std::exchange(o.fd_, -1)), size_(std::exchange(o.size_, 0)) {}
 InputFile& InputFile::operator=(InputFile&& o) noexcept {
   std::swap(path_, o.path_);
   std::swap(fd_, o.fd_);
@@ -63,7 +79,8 @@ InputFile& InputFile::operator=(InputFile&& o) noexcept {
 std::string InputFile::identity() const {
   struct stat st {};
   if (::fstat(fd_, &st) != 0) fail(Code::kBadInput, "stat", path_, errno);
-  return fmt::format("{:x}.{:x}.{:x}.{:x}.{:x}", st.st_dev, st.st_ino, st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+  return fmt::format("{:x}.{:x}.{:x}.{:x}.{:x}", st.st_dev, st.st_ino, st.st_size, st.st_mtim.tv_sec,
+                     st.st_mtim.tv_nsec);
 }
 
 void InputFile::read(uint64_t offset, std::span<uint8_t> out) const { read_exactly(fd_, path_, offset, out); }
@@ -75,7 +92,8 @@ void InputFile::forget(uint64_t offset, uint64_t n) const noexcept {
 std::string read_text(const std::filesystem::path& path, uint64_t limit) {
   const InputFile file(path);
   if (file.size() > limit) {
-    throw Error(Code::kBadInput, "read", fmt::format("{}: {} bytes, at most {} expected", path.string(), file.size(), limit));
+    throw Error(Code::kBadInput, "read",
+                fmt::format("{}: {} bytes, at most {} expected", path.string(), file.size(), limit));
   }
   std::string text(file.size(), '\0');
   file.read(0, {reinterpret_cast<uint8_t*>(text.data()), text.size()});
@@ -99,23 +117,28 @@ OutputFile& OutputFile::operator=(OutputFile&& o) noexcept {
 void OutputFile::write(uint64_t offset, std::span<const uint8_t> bytes) {
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t n = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t n =
+        ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail(Code::kResource, "write", path_, errno, hint_for(errno));
+    if (n <= 0) fail(Code::kResource, "write", path_, n < 0 ? errno : EIO, hint_for(errno));
     done += static_cast<size_t>(n);
   }
 }
 
-void OutputFile::read(uint64_t offset, std::span<uint8_t> out) const { read_exactly(fd_, path_, offset, out); }
+void OutputFile::read(uint64_t offset, std::span<uint8_t> out) const {
+  read_exactly(fd_, path_, offset, out);
+}
 
 void OutputFile::allocate(uint64_t size) {
-  if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) fail(Code::kResource, "resize", path_, errno, hint_for(errno));
+  if (::ftruncate(fd_, static_cast<off_t>(size)) != 0)
+    fail(Code::kResource, "resize", path_, errno, hint_for(errno));
   if (size == 0) return;
   int result;
   do {
     result = ::fallocate(fd_, 0, 0, static_cast<off_t>(size));
   } while (result != 0 && errno == EINTR);
-  if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) fail(Code::kResource, "reserve", path_, errno, hint_for(errno));
+  if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+    fail(Code::kResource, "reserve", path_, errno, hint_for(errno));
 }
 
 void OutputFile::write_behind(uint64_t offset, uint64_t n) noexcept {
@@ -136,12 +159,16 @@ void sync_directory(const std::filesystem::path& path) {
 void write_text_atomically(const std::filesystem::path& path, std::string_view text) {
   std::filesystem::path temporary = path;
   temporary += ".part";
-  {
+  try {
     OutputFile file(temporary, OutputFile::Mode::kCreate);
     file.write(0, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
     file.sync();
+    if (::rename(temporary.c_str(), path.c_str()) != 0)
+      fail(Code::kResource, "rename", path, errno, hint_for(errno));
+  } catch (const Error&) {
+    ::unlink(temporary.c_str());
+    throw;
   }
-  std::filesystem::rename(temporary, path);
 }
 
 }  // namespace viva::io

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <optional>
+#include <string_view>
 
 #include "viva/base/checked.h"
+#include "viva/io/quote.h"
 
 namespace viva::io {
 namespace {
@@ -15,134 +17,308 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kMaxHeader = 100'000'000;
+constexpr size_t kMaxDims = 64;
+constexpr int kMaxDepth = 16;
 
-[[noreturn]] void bad(const InputFile& file, std::string_view message, std::string_view hint = {}) {
-  throw Error(Code::kBadInput, "safetensors", fmt::format("{}: {}", file.path().string(), message), hint);
+[[noreturn]] void bad(const std::filesystem::path& path, std::string_view message,
+                      std::string_view hint = {}) {
+  throw Error(Code::kBadInput, "safetensors", fmt::format("{}: {}", path.string(), message), hint);
 }
 
-// nlohmann's callback sees every key: names that occur twice are refused, and so is deep nesting.
-json parse_header(const InputFile& file, const std::string& text) {
-  std::vector<std::set<std::string>> keys;
-  std::string duplicate;
-  bool deep = false;
-  const auto callback = [&](int depth, json::parse_event_t event, json& value) {
-    if (depth > 8) deep = true;
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end && !keys.empty()) keys.pop_back();
-    if (event == json::parse_event_t::key && !keys.empty() && !keys.back().insert(value.get<std::string>()).second &&
-        duplicate.empty()) {
-      duplicate = value.get<std::string>();
+// Takes the header's JSON as it is parsed: no tree is built, and what is not known is skipped at once. The
+// states are those of the three levels that matter: the header, one entry, and the lists inside an entry.
+class HeaderReader : public nlohmann::json_sax<json> {
+ public:
+  HeaderReader(const std::filesystem::path& path, SafetensorsHeader& result) : path_(path), result_(result) {}
+
+  bool null() override { return scalar("null"); }
+  bool boolean(bool value) override { return scalar(value ? "true" : "false"); }
+  bool number_integer(int64_t value) override { return scalar(std::to_string(value)); }
+  bool number_float(double, const std::string& text) override { return scalar(text); }
+  bool binary(binary_t&) override { return scalar("bytes"); }
+
+  bool number_unsigned(uint64_t value) override {
+    if (skipped_ != 0) return true;
+    if (state_ == State::kShape) {
+      if (tensor_.shape.size() == kMaxDims) bad_entry(fmt::format("more than {} dimensions", kMaxDims));
+      tensor_.shape.push_back(value);
+      return true;
     }
-    return !deep;
-  };
-  json header;
-  try {
-    header = json::parse(text, callback);
-  } catch (const json::exception& e) {
-    bad(file, fmt::format("the header at byte 8 is not JSON: {}", e.what()));
+    if (state_ == State::kRange) {
+      if (range_count_ < 2) range_[range_count_] = value;
+      ++range_count_;
+      return true;
+    }
+    return scalar(std::to_string(value));
   }
-  if (deep) bad(file, "the header at byte 8 is nested too deeply");
-  if (!duplicate.empty()) bad(file, fmt::format("the header names '{}' twice", duplicate));
-  if (!header.is_object()) bad(file, "the header at byte 8 is not a JSON object");
-  return header;
+
+  bool string(std::string& value) override {
+    if (skipped_ != 0) return true;
+    if (state_ == State::kMetadata) {
+      if (!result_.metadata.emplace(key_, value).second)
+        bad(path_, fmt::format("__metadata__ has {} twice", quote(key_)));
+      return true;
+    }
+    if (state_ == State::kEntry && field_ == Field::kDtype) {
+      const auto known = dtype_from_name(value);
+      if (!known) bad_entry(fmt::format("unknown dtype {}", quote(value)));
+      tensor_.dtype = *known;
+      return true;
+    }
+    return scalar(quote(value));
+  }
+
+  bool start_object(size_t) override {
+    if (skip_nested()) return true;
+    switch (state_) {
+      case State::kStart:
+        state_ = State::kHeader;
+        return true;
+      case State::kHeader:
+        if (key_ == "__metadata__") {
+          if (has_metadata_) bad(path_, "the header has __metadata__ twice");
+          has_metadata_ = true;
+          state_ = State::kMetadata;
+        } else {
+          tensor_ = {};
+          tensor_.name = std::move(key_);
+          seen_ = 0;
+          range_count_ = 0;
+          state_ = State::kEntry;
+        }
+        return true;
+      default:
+        return scalar("an object");
+    }
+  }
+
+  bool key(std::string& value) override {
+    if (skipped_ != 0) return true;
+    if (state_ != State::kEntry) {
+      key_ = std::move(value);
+      return true;
+    }
+    field_ = value == "dtype"          ? Field::kDtype
+             : value == "shape"        ? Field::kShape
+             : value == "data_offsets" ? Field::kRange
+                                       : Field::kOther;
+    if (field_ != Field::kOther) {
+      const unsigned bit = 1u << static_cast<unsigned>(field_);
+      if (seen_ & bit) bad_entry(fmt::format("{} occurs twice", value));
+      seen_ |= bit;
+    }
+    return true;
+  }
+
+  bool end_object() override {
+    if (leave_nested()) return true;
+    if (state_ == State::kEntry) finish_entry();
+    state_ = state_ == State::kHeader ? State::kEnd : State::kHeader;
+    return true;
+  }
+
+  bool start_array(size_t) override {
+    if (skip_nested()) return true;
+    if (state_ == State::kEntry && field_ == Field::kShape) {
+      state_ = State::kShape;
+      return true;
+    }
+    if (state_ == State::kEntry && field_ == Field::kRange) {
+      state_ = State::kRange;
+      return true;
+    }
+    return scalar("a list");
+  }
+
+  bool end_array() override {
+    if (!leave_nested()) state_ = State::kEntry;
+    return true;
+  }
+
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) override {
+    bad(path_, fmt::format("the header is not JSON at byte {}: {}", 8 + position, quote(e.what(), 200)));
+  }
+
+ private:
+  enum class State { kStart, kHeader, kMetadata, kEntry, kShape, kRange, kEnd };
+  enum class Field { kDtype, kShape, kRange, kOther };
+
+  // Fields that this reader does not know may hold anything, of bounded depth.
+  bool skip_nested() {
+    if (skipped_ == 0 && !(state_ == State::kEntry && field_ == Field::kOther)) return false;
+    if (++skipped_ > kMaxDepth) bad(path_, "the header is nested too deeply");
+    return true;
+  }
+  bool leave_nested() {
+    if (skipped_ == 0) return false;
+    --skipped_;
+    return true;
+  }
+
+  // A value where it can only be ignored or wrong.
+  bool scalar(std::string_view found) {
+    if (skipped_ != 0) return true;
+    switch (state_) {
+      case State::kHeader:
+        bad(path_, fmt::format("{} is {}, an object was expected", quote(key_), found));
+      case State::kMetadata:
+        bad(path_, fmt::format("__metadata__ {} is {}, a string was expected", quote(key_), found));
+      case State::kShape:
+        bad_entry(fmt::format("{} in the shape is not a size", found));
+      case State::kRange:
+        bad_entry(fmt::format("{} in data_offsets is not an offset", found));
+      case State::kEntry:
+        if (field_ == Field::kOther) return true;
+        if (field_ == Field::kDtype) bad_entry(fmt::format("the dtype is {}, a string was expected", found));
+        bad_entry(fmt::format("{} is {}, a list was expected",
+                              field_ == Field::kShape ? "the shape" : "data_offsets", found));
+      default:
+        bad(path_, fmt::format("the header at byte 8 is {}, an object was expected", found));
+    }
+  }
+
+  [[noreturn]] void bad_entry(std::string_view message) const {
+    bad(path_, fmt::format("tensor {}: {}", quote(tensor_.name), message));
+  }
+
+  void finish_entry() {
+    if (seen_ != 7) bad_entry("dtype, shape and data_offsets were expected");
+    if (range_count_ != 2)
+      bad_entry(fmt::format("data_offsets has {} numbers, 2 were expected", range_count_));
+    const auto shape = fmt::format("{} [{}]", viva::name(tensor_.dtype), fmt::join(tensor_.shape, ", "));
+    const auto count = checked_product(tensor_.shape);
+    const auto bits = count ? checked_mul(*count, info(tensor_.dtype).bits) : std::nullopt;
+    if (!bits) bad_entry(fmt::format("{} is larger than any file", shape));
+    if (*bits % 8 != 0) bad_entry(fmt::format("{} is not a whole number of bytes", shape));
+    const auto [begin, end] = range_;
+    if (end < begin || end - begin != *bits / 8) {
+      bad_entry(
+          fmt::format("{} takes {} bytes, but data_offsets are [{}, {}]", shape, *bits / 8, begin, end));
+    }
+    tensor_.offset = begin;
+    tensor_.bytes = end - begin;
+    result_.tensors.push_back(std::move(tensor_));
+  }
+
+  const std::filesystem::path& path_;
+  SafetensorsHeader& result_;
+  State state_ = State::kStart;
+  Field field_ = Field::kOther;
+  int skipped_ = 0;  // depth inside a field that is not known
+  bool has_metadata_ = false;
+  std::string key_;
+  StoredTensor tensor_;
+  unsigned seen_ = 0;
+  size_t range_count_ = 0;
+  std::array<uint64_t, 2> range_{};
+};
+
+std::string read_header_text(const InputFile& file) {
+  if (file.size() < 8)
+    bad(file.path(), fmt::format("{} bytes are too few for a safetensors file", file.size()));
+  uint8_t prefix[8];
+  file.read(0, prefix);
+  uint64_t n = 0;
+  for (int i = 7; i >= 0; --i) n = n << 8 | prefix[i];
+  if (n > kMaxHeader || n > file.size() - 8) {
+    bad(file.path(),
+        fmt::format("byte 0 gives a header of {} bytes; the file has {}, and {} are the most allowed", n,
+                    file.size() - 8, kMaxHeader),
+        "is this a safetensors file, and whole?");
+  }
+  std::string text(n, '\0');
+  file.read(8, {reinterpret_cast<uint8_t*>(text.data()), text.size()});
+  if (text.empty() || text[0] != '{')
+    bad(file.path(), "the header at byte 8 does not begin with '{'", "is this a safetensors file?");
+  // The JSON library would take a zero byte for the end of the text.
+  if (const size_t zero = text.find('\0'); zero != text.npos)
+    bad(file.path(), fmt::format("a zero byte in the header at byte {}", 8 + zero));
+  return text;
 }
 
-uint64_t unsigned_of(const InputFile& file, const std::string& name, const json& value) {
-  if (!value.is_number_unsigned()) {
-    bad(file, fmt::format("tensor '{}': {} is not a size", name, value.dump().substr(0, 40)));
-  }
-  return value.get<uint64_t>();
-}
-
-StoredTensor parse_tensor(const InputFile& file, const std::string& name, const json& entry) {
-  if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets")) {
-    bad(file, fmt::format("tensor '{}': dtype, shape and data_offsets expected", name));
-  }
-  StoredTensor t;
-  t.name = name;
-  const json& dtype = entry["dtype"];
-  const auto known = dtype.is_string() ? dtype_from_name(dtype.get<std::string>()) : std::nullopt;
-  if (!known) bad(file, fmt::format("tensor '{}': unknown dtype {}", name, dtype.dump().substr(0, 40)));
-  t.dtype = *known;
-  if (!entry["shape"].is_array()) bad(file, fmt::format("tensor '{}': the shape is not a list", name));
-  for (const json& d : entry["shape"]) t.shape.push_back(unsigned_of(file, name, d));
-  const json& range = entry["data_offsets"];
-  if (!range.is_array() || range.size() != 2) bad(file, fmt::format("tensor '{}': data_offsets is not a pair", name));
-  const uint64_t begin = unsigned_of(file, name, range[0]);
-  const uint64_t end = unsigned_of(file, name, range[1]);
-  const auto count = checked_product(t.shape);
-  const auto bits = count ? checked_mul(*count, info(t.dtype).bits) : std::nullopt;
-  if (!bits || *bits % 8 != 0) bad(file, fmt::format("tensor '{}': shape [{}] is not a whole number of bytes", name, fmt::join(t.shape, ", ")));
-  if (end < begin || end - begin != *bits / 8) {
-    bad(file, fmt::format("tensor '{}': {} [{}] takes {} bytes, data_offsets [{}, {}] say {}", name, viva::name(t.dtype),
-                          fmt::join(t.shape, ", "), *bits / 8, begin, end, static_cast<int64_t>(end - begin)));
-  }
-  t.offset = begin;
-  t.bytes = end - begin;
-  return t;
+void check_names(const InputFile& file, const std::vector<StoredTensor>& tensors) {
+  std::vector<std::string_view> names;
+  names.reserve(tensors.size());
+  for (const StoredTensor& t : tensors) names.push_back(t.name);
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice != names.end()) bad(file.path(), fmt::format("the header names {} twice", quote(*twice)));
 }
 
 }  // namespace
 
 SafetensorsHeader read_safetensors_header(const InputFile& file) {
-  uint8_t prefix[8];
-  if (file.size() < 8) bad(file, fmt::format("{} bytes are too few for a safetensors file", file.size()));
-  file.read(0, prefix);
-  uint64_t n = 0;
-  std::memcpy(&n, prefix, 8);
-  if (n > kMaxHeader || n > file.size() - 8) {
-    bad(file, fmt::format("byte 0 gives a header of {} bytes, the file has {}", n, file.size()), "is this a safetensors file?");
-  }
-  std::string text(n, '\0');
-  file.read(8, {reinterpret_cast<uint8_t*>(text.data()), text.size()});
-  const json header = parse_header(file, text);
-
   SafetensorsHeader result;
-  result.data_start = 8 + n;
-  for (const auto& [name, entry] : header.items()) {
-    if (name == "__metadata__") {
-      if (!entry.is_object()) bad(file, "__metadata__ is not an object");
-      for (const auto& [key, value] : entry.items()) {
-        if (!value.is_string()) bad(file, fmt::format("__metadata__ '{}' is not a string", key));
-        result.metadata[key] = value.get<std::string>();
-      }
-      continue;
-    }
-    result.tensors.push_back(parse_tensor(file, name, entry));
+  {
+    const std::string text = read_header_text(file);
+    result.data_start = 8 + text.size();
+    HeaderReader reader(file.path(), result);
+    json::sax_parse(text.data(), text.data() + text.size(), &reader);
   }
-  std::stable_sort(result.tensors.begin(), result.tensors.end(), [](const StoredTensor& a, const StoredTensor& b) {
-    return a.offset != b.offset ? a.offset < b.offset : a.bytes < b.bytes;
-  });
+  check_names(file, result.tensors);
+  std::stable_sort(result.tensors.begin(), result.tensors.end(),
+                   [](const StoredTensor& a, const StoredTensor& b) {
+                     return a.offset != b.offset ? a.offset < b.offset : a.bytes < b.bytes;
+                   });
   uint64_t at = 0;
   for (StoredTensor& t : result.tensors) {
     if (t.offset != at) {
-      bad(file, fmt::format("tensor '{}' begins at data byte {}, expected {}", t.name, t.offset, at), "tensors overlap or leave a hole");
+      bad(file.path(),
+          fmt::format("tensor {} begins at data byte {}, expected {}", quote(t.name), t.offset, at),
+          "tensors overlap or leave a hole");
     }
     at += t.bytes;  // cannot wrap: begin = at, and begin + bytes = end
     t.offset += result.data_start;
   }
-  if (at != file.size() - result.data_start) {
-    bad(file, fmt::format("the tensors end at byte {}, the file at byte {}", result.data_start + at, file.size()),
-        at > file.size() - result.data_start ? "the file is truncated" : "bytes are left over at the end");
+  const uint64_t held = file.size() - result.data_start;
+  if (at != held) {
+    bad(file.path(),
+        fmt::format("the tensors take {} bytes from byte {}, the file has {}", at, result.data_start, held),
+        at > held ? "the file is truncated" : "bytes are left over at the end");
   }
   return result;
 }
 
-std::string make_safetensors_header(std::vector<StoredTensor>& tensors, const std::map<std::string, std::string>& metadata) {
-  std::string text = "{";
-  if (!metadata.empty()) text += fmt::format("\"__metadata__\":{}{}", json(metadata).dump(), tensors.empty() ? "" : ",");
+std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
+                                    const std::map<std::string, std::string>& metadata) {
+  const auto json_string = [](const std::string& text) {
+    try {
+      return json(text).dump();
+    } catch (const json::exception&) {
+      throw Error(Code::kUsage, "safetensors", fmt::format("the name {} is not UTF-8", quote(text)));
+    }
+  };
+  std::string bytes(8, '\0');  // the length, filled in below
+  bytes += '{';
+  if (!metadata.empty()) {
+    bytes += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata)
+      bytes += fmt::format("{}:{},", json_string(key), json_string(value));
+    bytes.back() = '}';
+    bytes += ',';
+  }
   uint64_t at = 0;
   for (const StoredTensor& t : tensors) {
-    text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", &t == &tensors.front() ? "" : ",",
-                        json(t.name).dump(), viva::name(t.dtype), fmt::join(t.shape, ","), at, at + t.bytes);
+    const auto count = checked_product(t.shape);
+    const auto bits = count ? checked_mul(*count, info(t.dtype).bits) : std::nullopt;
+    if (!bits || *bits % 8 != 0 || *bits / 8 != t.bytes || t.name == "__metadata__") {
+      throw Error(Code::kUsage, "safetensors",
+                  fmt::format("tensor {}: {} [{}] cannot be written as {} bytes", quote(t.name),
+                              viva::name(t.dtype), fmt::join(t.shape, ", "), t.bytes));
+    }
+    fmt::format_to(std::back_inserter(bytes),
+                   "{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}},", json_string(t.name),
+                   viva::name(t.dtype), fmt::join(t.shape, ","), at, at + t.bytes);
     at += t.bytes;
   }
-  text += "}";
-  text.resize(round_up(text.size(), 8), ' ');
-  uint64_t n = text.size();
-  std::string bytes(8, '\0');
-  std::memcpy(bytes.data(), &n, 8);
-  bytes += text;
+  if (bytes.back() == ',') bytes.pop_back();
+  bytes += '}';
+  bytes.resize(round_up(bytes.size(), 8), ' ');
+  const uint64_t n = bytes.size() - 8;
+  if (n > kMaxHeader)
+    throw Error(Code::kUsage, "safetensors",
+                fmt::format("a header of {} bytes is over the format's limit of {}", n, kMaxHeader));
+  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<char>(n >> (8 * i));
   uint64_t offset = bytes.size();
   for (StoredTensor& t : tensors) {
     t.offset = offset;
