@@ -6,9 +6,10 @@
 //   struct Fit                              what a group needs besides its codes
 //   fields(coding)                          the stored parts of a Fit: role and dtype, in order
 //   reference(x, n, coding), best(...)      choose a Fit for x[0..n)
-//   code(x, fit), value(code, fit)          an integer-valued float, and what it stands for
+//   code(x, fit), value(code, fit)          a code (I, or an integer-valued F), and what it stands for
 //   store(fit, coding, I*), load(I*, coding)   fields as bits (the low bytes of each lane)
-// and may have kGroups, kGgufType, kRowPanel, kSignedScale, kCodesAlign, observe and share.
+// and may have kGroups, kGgufType, kRowPanel, kSignedScale, kCodesAlign, kCodesType, observe, share, and
+// reference_code<dtype>(x, fit) where the reference's codes are not `code`: its quotients are rounded to that dtype.
 
 VIVA_LANES_OPEN
 
@@ -16,7 +17,7 @@ template <class Fmt>
 struct Codec {
   using Fit = typename Fmt::Fit;
   static constexpr size_t kMaxFields = 4;
-  static constexpr size_t kCodesPerWord = 32 / Fmt::kCodeBits;
+  static constexpr bool kSigned = requires { Fmt::kSignedCodes; };  // 8-bit codes are two's complement
 
   struct Sizes {
     size_t group, groups, codes_bytes, fields, fields_bytes, block_bytes, row_bytes;
@@ -86,48 +87,90 @@ struct Codec {
     if (batch.count != 0) flush(batch);
   }
 
-  static void load_panel(const Batch& b, const Sizes& s, F* x) {
+  static VIVA_INL void load_panel(const Batch& b, size_t n, const Sizes& s, F* x) {
     const float* p[kLanes];
     for (size_t l = 0; l < kLanes; ++l) p[l] = b.x[l < b.count ? l : 0];
     size_t k = 0;
-    for (; k + 4 <= b.n; k += 4) load_transposed4(p, k, x + k);
-    for (; k < b.n; ++k) {
+    for (; k < n / 4 * 4; k += 4) load_transposed4(p, k, x + k);
+    for (; k < n; ++k) {
       alignas(64) float lane[kLanes];
       for (size_t l = 0; l < kLanes; ++l) lane[l] = p[l][k];
       x[k] = load(lane);
     }
-    for (const size_t end = round_up(coded(b.n, s), 8); k < end; ++k) x[k] = F(0.0f);
+    std::memset(static_cast<void*>(x + n), 0, (round_up(coded(n, s), 8) - n) * sizeof(F));
   }
 
   // Codes stored for a group of n values: halves are always laid out for a whole group.
   static size_t coded(size_t n, const Sizes& s) { return Fmt::kOrder == Order::kHalves ? s.group : n; }
 
-  // Codes k.. of a group as one word per lane.
-  static VIVA_INL I word(const F* x, size_t w, size_t n, const Fit& fit) {
-    I v(0);
-    if constexpr (Fmt::kCodeBits == 8) {
-      const F* p = x + 4 * w;
-      v = (to_int(Fmt::code(p[0], fit)) & I(255)) | shl<8>(to_int(Fmt::code(p[1], fit)) & I(255)) |
-          shl<16>(to_int(Fmt::code(p[2], fit)) & I(255)) | shl<24>(to_int(Fmt::code(p[3], fit)));
-    } else if constexpr (Fmt::kOrder == Order::kHalves) {
-      const size_t half = n / 2;
-      const F* p = x + 4 * w;
-      v = to_int(Fmt::code(p[0], fit)) | shl<4>(to_int(Fmt::code(p[half], fit))) |
-          shl<8>(to_int(Fmt::code(p[1], fit))) | shl<12>(to_int(Fmt::code(p[half + 1], fit))) |
-          shl<16>(to_int(Fmt::code(p[2], fit))) | shl<20>(to_int(Fmt::code(p[half + 2], fit))) |
-          shl<24>(to_int(Fmt::code(p[3], fit))) | shl<28>(to_int(Fmt::code(p[half + 3], fit)));
-    } else {
-      constexpr int kSwap = Fmt::kOrder == Order::kHighFirst ? 1 : 0;
-      const F* p = x + 8 * w;
-      v = to_int(Fmt::code(p[0 ^ kSwap], fit)) | shl<4>(to_int(Fmt::code(p[1 ^ kSwap], fit))) |
-          shl<8>(to_int(Fmt::code(p[2 ^ kSwap], fit))) | shl<12>(to_int(Fmt::code(p[3 ^ kSwap], fit))) |
-          shl<16>(to_int(Fmt::code(p[4 ^ kSwap], fit))) | shl<20>(to_int(Fmt::code(p[5 ^ kSwap], fit))) |
-          shl<24>(to_int(Fmt::code(p[6 ^ kSwap], fit))) | shl<28>(to_int(Fmt::code(p[7 ^ kSwap], fit)));
+  // Which of the struct's functions makes the codes.
+  template <Encoder kE, DType kA>
+  struct Make {
+    static constexpr Encoder kEncoder = kE;
+    static constexpr DType kArithmetic = kA;
+    static VIVA_INL auto code(F x, const Fit& fit) {
+      if constexpr (kEncoder == Encoder::kReference && kOwnReference) {
+        return Fmt::template reference_code<kArithmetic>(x, fit);
+      } else {
+        return Fmt::code(x, fit);
+      }
     }
-    return v;
+  };
+  static constexpr bool kOwnReference =
+      requires(F x, const Fit& fit) { Fmt::template reference_code<DType::kF32>(x, fit); };
+
+  // Calls f(Make<..>()) with what `coding` asks for.
+  template <class Call>
+  static VIVA_INL void with_make(const Coding& coding, Call f) {
+    if (coding.encoder == Encoder::kBest) {
+      f(Make<Encoder::kBest, DType::kF32>());
+    } else {
+      with_arithmetic(coding, f);
+    }
+  }
+  template <class Call>
+  static VIVA_INL void with_arithmetic(const Coding& coding, Call f) {
+    if constexpr (kOwnReference) {
+      if (coding.arithmetic == DType::kBF16) return f(Make<Encoder::kReference, DType::kBF16>());
+      if (coding.arithmetic == DType::kF16) return f(Make<Encoder::kReference, DType::kF16>());
+    }
+    f(Make<Encoder::kReference, DType::kF32>());
   }
 
-  static void write(const Batch& b, const F* x, const Fit& fit, const Sizes& s, const Coding& coding) {
+  // Word w of the codes of a group, in every lane.
+  template <class M>
+  static VIVA_INL I word(const F* x, size_t w, size_t n, const Fit& fit) {
+    constexpr bool kBytes = Fmt::kCodeBits == 8, kHalves = Fmt::kOrder == Order::kHalves;
+    constexpr size_t kSwap = Fmt::kOrder == Order::kHighFirst ? 1 : 0;
+    const F* p = x + (kBytes || kHalves ? 4 * w : 8 * w);
+    // The value whose code is number i from the low end of the word.
+    const auto at = [&](size_t i) { return kHalves ? p[i / 2 + (i % 2) * (n / 2)] : p[i ^ kSwap]; };
+    if constexpr (std::is_same_v<decltype(M::code(x[0], fit)), F>) {
+      // Sixteen bits of codes are put together as an integer-valued float, signed bytes with 128 added.
+      const auto half = [&](size_t i) {
+        if constexpr (kBytes) {
+          return bits(M::code(at(i), fit) + M::code(at(i + 1), fit) * F(256.0f) +
+                      F(12582912.0f + (kSigned ? 128.0f * 257.0f : 0.0f)));
+        } else {
+          return bits(M::code(at(i), fit) + M::code(at(i + 1), fit) * F(16.0f) +
+                      (M::code(at(i + 2), fit) + M::code(at(i + 3), fit) * F(16.0f)) * F(256.0f) + F(12582912.0f));
+        }
+      };
+      const I v = (half(0) & I(0xffff)) | shl<16>(half(kBytes ? 2 : 4));
+      if constexpr (kBytes && kSigned) return v ^ I(static_cast<int32_t>(0x80808080));
+      return v;
+    } else if constexpr (kBytes) {
+      return (M::code(at(0), fit) & I(255)) | shl<8>(M::code(at(1), fit) & I(255)) |
+             shl<16>(M::code(at(2), fit) & I(255)) | shl<24>(M::code(at(3), fit));
+    } else {
+      return M::code(at(0), fit) | shl<4>(M::code(at(1), fit)) | shl<8>(M::code(at(2), fit)) |
+             shl<12>(M::code(at(3), fit)) | shl<16>(M::code(at(4), fit)) | shl<20>(M::code(at(5), fit)) |
+             shl<24>(M::code(at(6), fit)) | shl<28>(M::code(at(7), fit));
+    }
+  }
+
+  template <class M>
+  static VIVA_INL void write(const Batch& b, size_t values, const F* x, const Fit& fit, const Sizes& s, const Coding& coding) {
     I field[kMaxFields];
     Fmt::store(fit, coding, field);
     alignas(64) int32_t lane[kLanes];
@@ -137,7 +180,7 @@ struct Codec {
         std::memcpy(b.packed[l] + s.field_offset(b.index[l], f), &lane[l], s.field_bytes[f]);
       }
     }
-    const size_t n = coded(b.n, s);
+    const size_t n = coded(values, s);
     const size_t total = ceil_div(n * Fmt::kCodeBits, 8);
     uint8_t* codes[kLanes];
     for (size_t l = 0; l < kLanes; ++l) {
@@ -146,23 +189,31 @@ struct Codec {
     size_t w = 0;
     if (b.count == kLanes) {
       for (; 4 * w + 16 <= total; w += 4) {
-        const I v[4] = {word(x, w, n, fit), word(x, w + 1, n, fit), word(x, w + 2, n, fit), word(x, w + 3, n, fit)};
+        const I v[4] = {word<M>(x, w, n, fit), word<M>(x, w + 1, n, fit), word<M>(x, w + 2, n, fit),
+                        word<M>(x, w + 3, n, fit)};
         store_words4(v, codes, 4 * w);
       }
     }
     for (; 4 * w < total; ++w) {
-      store(word(x, w, n, fit), lane);
+      store(word<M>(x, w, n, fit), lane);
       for (size_t l = 0; l < kLanes && l < b.count; ++l) {
         std::memcpy(codes[l] + 4 * w, &lane[l], total - 4 * w < 4 ? total - 4 * w : 4);
       }
     }
   }
 
-  static void encode(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
-                     float* scratch) noexcept {
+  template <Encoder kEncoder, DType kArithmetic>
+  static VIVA_INL void code_groups(const Batch& b, size_t n, const Sizes& s, const Coding& coding, F* panel) {
+    load_panel(b, n, s, panel);
+    const Fit fit = kEncoder == Encoder::kBest ? Fmt::best(panel, n, coding) : Fmt::reference(panel, n, coding);
+    write<Make<kEncoder, kArithmetic>>(b, n, panel, fit, s, coding);
+  }
+
+  template <Encoder kEncoder, DType kArithmetic>
+  static void encode_groups(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
+                            float* scratch) {
     const Sizes s(cols, coding);
     F* panel = reinterpret_cast<F*>(scratch);
-    if (needs_padding(s, cols)) std::memset(packed, 0, rows * s.row_bytes);
     for_groups(
         rows, cols, s,
         [&](Batch& b, size_t l, size_t r, size_t g) {
@@ -170,23 +221,43 @@ struct Codec {
           b.packed[l] = packed + r * s.row_bytes;
         },
         [&](const Batch& b) {
-          load_panel(b, s, panel);
-          const Fit fit = coding.encoder == Encoder::kBest ? Fmt::best(panel, b.n, coding) : Fmt::reference(panel, b.n, coding);
-          write(b, panel, fit, s, coding);
+          // Most groups have the format's own length: loops over a known length are unrolled.
+          if (Fmt::kGroup != 0 && b.n == Fmt::kGroup) {
+            code_groups<kEncoder, kArithmetic>(b, Fmt::kGroup, s, coding, panel);
+          } else {
+            code_groups<kEncoder, kArithmetic>(b, b.n, s, coding, panel);
+          }
         });
+  }
+
+  static void encode(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
+                     float* scratch) noexcept {
+    const Sizes s(cols, coding);
+    if (needs_padding(s, cols)) std::memset(packed, 0, rows * s.row_bytes);
+    with_make(coding, [&](auto make) {
+      encode_groups<make.kEncoder, make.kArithmetic>(x, rows, cols, coding, packed, scratch);
+    });
   }
   static bool needs_padding(const Sizes& s, size_t cols) {
     return (Fmt::kInterleaved && cols % s.group != 0) || (!Fmt::kInterleaved && s.codes_bytes != ceil_div(cols * Fmt::kCodeBits, 8));
   }
 
+  static VIVA_INL F value(I c, const Fit& fit) {
+    if constexpr (requires { Fmt::value(c, fit); }) {
+      return Fmt::value(c, fit);
+    } else {
+      return Fmt::value(to_float(c), fit);
+    }
+  }
+
   // Value of code k of the words of a group (w: the word that holds it).
   static VIVA_INL void expand(I w, size_t at, size_t n, const Fit& fit, F* x) {
-    const auto nibble = [&](I c) { return Fmt::value(to_float(c & I(15)), fit); };
+    const auto nibble = [&](I c) { return value(c & I(15), fit); };
     if constexpr (Fmt::kCodeBits == 8) {
       const auto byte = [&](I c) {
         c = c & I(255);
-        if constexpr (Fmt::kSignedCodes) c = select(c < I(128), c, c - I(256));
-        return Fmt::value(to_float(c), fit);
+        if constexpr (kSigned) c = select(c < I(128), c, c - I(256));
+        return value(c, fit);
       };
       F* p = x + 4 * at;
       p[0] = byte(w);
@@ -210,7 +281,7 @@ struct Codec {
     }
   }
 
-  static void read(const Batch& b, const Sizes& s, const Coding& coding, F* x) {
+  static VIVA_INL void read(const Batch& b, size_t values, const Sizes& s, const Coding& coding, F* x) {
     I field[kMaxFields];
     alignas(64) int32_t lane[kLanes];
     const uint8_t* codes[kLanes];
@@ -227,7 +298,7 @@ struct Codec {
       field[f] = load(lane);
     }
     const Fit fit = Fmt::load(field, coding);
-    const size_t n = coded(b.n, s);
+    const size_t n = coded(values, s);
     const size_t total = ceil_div(n * Fmt::kCodeBits, 8);
     size_t w = 0;
     for (; 4 * w + 16 <= total; w += 4) {
@@ -255,17 +326,24 @@ struct Codec {
           b.packed[l] = const_cast<uint8_t*>(packed) + r * s.row_bytes;
         },
         [&](const Batch& b) {
-          read(b, s, coding, panel);
-          size_t k = 0;
-          if (b.count == kLanes) {
-            for (; k + 4 <= b.n; k += 4) store_transposed4(panel + k, b.out, k);
-          }
-          for (; k < b.n; ++k) {
-            alignas(64) float lane[kLanes];
-            store(panel[k], lane);
-            for (size_t l = 0; l < kLanes && l < b.count; ++l) b.out[l][k] = lane[l];
+          if (Fmt::kGroup != 0 && b.n == Fmt::kGroup) {
+            expand_groups(b, Fmt::kGroup, s, coding, panel);
+          } else {
+            expand_groups(b, b.n, s, coding, panel);
           }
         });
+  }
+  static VIVA_INL void expand_groups(const Batch& b, size_t n, const Sizes& s, const Coding& coding, F* panel) {
+    read(b, n, s, coding, panel);
+    size_t k = 0;
+    if (b.count == kLanes) {
+      for (; k < n / 4 * 4; k += 4) store_transposed4(panel + k, b.out, k);
+    }
+    for (; k < n; ++k) {
+      alignas(64) float lane[kLanes];
+      store(panel[k], lane);
+      for (size_t l = 0; l < kLanes && l < b.count; ++l) b.out[l][k] = lane[l];
+    }
   }
 
   static void observe(const float* x, size_t rows, size_t cols, const Coding& coding, Observed& seen) noexcept {

@@ -26,7 +26,9 @@ std::vector<Piece> pieces_of(size_t cols, const Coding& coding) {
   } else {
     const typename Codec::Sizes s(cols, coding);
     if (Fmt::kInterleaved) return {{Role::kBlock, DType::kU8, s.row_bytes, 0, s.row_bytes}};
-    std::vector<Piece> list = {{Role::kCodes, DType::kU8, s.codes_bytes, 0, s.codes_bytes}};
+    DType type = DType::kU8;
+    if constexpr (requires { Fmt::kCodesType; }) type = Fmt::kCodesType;
+    std::vector<Piece> list = {{Role::kCodes, type, s.codes_bytes / bytes(type), 0, s.codes_bytes}};
     const auto fields = Fmt::fields(coding);
     for (size_t f = 0; f < s.fields; ++f) {
       list.push_back({fields[f].role, fields[f].dtype, s.groups, s.field_at[f], s.groups * s.field_bytes[f]});
@@ -46,6 +48,7 @@ Format describe(std::array<const FormatCode*, kTargets> code) {
   if constexpr (requires { Fmt::kGgufType; }) f.gguf_type = Fmt::kGgufType;
   f.row_panel = 1;
   if constexpr (requires { Fmt::kRowPanel; }) f.row_panel = Fmt::kRowPanel;
+  if constexpr (requires { Fmt::kGroupInName; }) f.group_in_name = Fmt::kGroupInName;
   if constexpr (requires { Fmt::kSignedScale; }) f.signed_scale = Fmt::kSignedScale;
   if constexpr (requires { &Fmt::share; }) f.share = &Fmt::share;
   f.pieces = &pieces_of<Fmt, Codec>;

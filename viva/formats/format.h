@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -59,6 +60,7 @@ enum class Role : uint8_t {
   kCodes,
   kScale,
   kZero,    // integer zero point
+  kMinimum, // what code 0 stands for
   kNested,  // second-level scale inside the row
 };
 
@@ -88,6 +90,7 @@ struct Field {
 struct Fields {
   std::array<Field, 4> list{};
   size_t count = 0;
+  constexpr Fields() = default;
   constexpr Fields(std::initializer_list<Field> l) : count(l.size()) {
     size_t i = 0;
     for (const Field& f : l) list[i++] = f;
@@ -113,6 +116,7 @@ struct Format {
   int gguf_type;                      // ggml type id, or -1
   uint32_t row_panel;                 // rows that share a scale (1, or 128 for square blocks)
   bool signed_scale;                  // has scales whose sign is free
+  bool group_in_name;                 // people always say its group: int4-g128
   Shared (*share)(const Observed&, const Coding&) noexcept;  // null: nothing is shared
   std::vector<Piece> (*pieces)(size_t cols, const Coding&);
   std::array<const FormatCode*, kTargets> code;
@@ -135,5 +139,15 @@ struct Format {
 std::span<const Format* const> formats() noexcept;
 // The format of that exact name, or null.
 const Format* find_format(std::string_view name) noexcept;
+
+// A format as people write it, the group after the name's first word: "nf4", "nf4-g128", "int4-g32-asym". Empty where
+// no format has that name or the format cannot have that group.
+struct FormatChoice {
+  const Format* format;
+  Coding coding;
+};
+std::optional<FormatChoice> parse_format(std::string_view text);
+// The reverse.
+std::string format_text(const Format& format, const Coding& coding);
 
 }  // namespace viva

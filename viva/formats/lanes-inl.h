@@ -48,6 +48,7 @@ VIVA_INL I operator+(I a, I b) { return static_cast<int32_t>(static_cast<uint32_
 VIVA_INL I operator-(I a, I b) { return static_cast<int32_t>(static_cast<uint32_t>(a.v) - static_cast<uint32_t>(b.v)); }
 VIVA_INL I operator&(I a, I b) { return a.v & b.v; }
 VIVA_INL I operator|(I a, I b) { return a.v | b.v; }
+VIVA_INL I operator^(I a, I b) { return a.v ^ b.v; }
 template <int kBits> VIVA_INL I shl(I a) { return static_cast<int32_t>(static_cast<uint32_t>(a.v) << kBits); }
 template <int kBits> VIVA_INL I shr(I a) { return static_cast<int32_t>(static_cast<uint32_t>(a.v) >> kBits); }
 VIVA_INL F select(M m, F a, F b) { return m.m ? a : b; }
@@ -60,6 +61,7 @@ VIVA_INL F round(F a) { return std::nearbyint(a.v); }   // to nearest, ties to e
 VIVA_INL F floor(F a) { return std::floor(a.v); }
 VIVA_INL F trunc(F a) { return std::trunc(a.v); }
 VIVA_INL I to_int(F a) { return static_cast<int32_t>(a.v); }  // truncates; |a| < 2^31
+VIVA_INL I to_int(I a) { return a; }
 VIVA_INL F to_float(I a) { return static_cast<float>(a.v); }
 VIVA_INL I bits(F a) { return std::bit_cast<int32_t>(a.v); }
 VIVA_INL F from_bits(I a) { return std::bit_cast<float>(a.v); }
@@ -70,6 +72,15 @@ VIVA_INL F load(const float* p) { return *p; }
 VIVA_INL void store(F a, float* p) { *p = a.v; }
 VIVA_INL I load(const int32_t* p) { return *p; }
 VIVA_INL void store(I a, int32_t* p) { *p = a.v; }
+// The first lane.
+VIVA_INL int32_t first(I a) { return a.v; }
+// The low one, two or four bytes of every lane, side by side.
+template <int kBytes> VIVA_INL void store_low(I a, uint8_t* p) { std::memcpy(p, &a.v, kBytes); }
+template <int kBytes> VIVA_INL I load_low(const uint8_t* p) {
+  I a(0);
+  std::memcpy(&a.v, p, kBytes);
+  return a;
+}
 
 // rows[l] + 0..3 -> out[0..3], lane l from rows[l].
 VIVA_INL void load_transposed4(const float* const* rows, size_t at, F* out) {
@@ -132,6 +143,7 @@ VIVA_INL I operator+(I a, I b) { return hn::Add(a.v, b.v); }
 VIVA_INL I operator-(I a, I b) { return hn::Sub(a.v, b.v); }
 VIVA_INL I operator&(I a, I b) { return hn::And(a.v, b.v); }
 VIVA_INL I operator|(I a, I b) { return hn::Or(a.v, b.v); }
+VIVA_INL I operator^(I a, I b) { return hn::Xor(a.v, b.v); }
 template <int kBits> VIVA_INL I shl(I a) { return hn::ShiftLeft<kBits>(a.v); }
 template <int kBits> VIVA_INL I shr(I a) { return hn::BitCast(DI(), hn::ShiftRight<kBits>(hn::BitCast(DU(), a.v))); }
 VIVA_INL F select(M m, F a, F b) { return hn::IfThenElse(m.m, a.v, b.v); }
@@ -152,6 +164,29 @@ VIVA_INL F load(const float* p) { return hn::LoadU(DF(), p); }
 VIVA_INL void store(F a, float* p) { hn::StoreU(a.v, DF(), p); }
 VIVA_INL I load(const int32_t* p) { return hn::LoadU(DI(), p); }
 VIVA_INL void store(I a, int32_t* p) { hn::StoreU(a.v, DI(), p); }
+VIVA_INL I to_int(I a) { return a; }
+VIVA_INL int32_t first(I a) { return hn::GetLane(a.v); }
+template <int kBytes> VIVA_INL void store_low(I a, uint8_t* p) {
+  const auto u = hn::BitCast(DU(), a.v);
+  if constexpr (kBytes == 1) {
+    const hn::Rebind<uint8_t, DF> d;
+    hn::StoreU(hn::TruncateTo(d, u), d, p);
+  } else if constexpr (kBytes == 2) {
+    const hn::Rebind<uint16_t, DF> d;
+    hn::StoreU(hn::TruncateTo(d, u), d, reinterpret_cast<uint16_t*>(p));
+  } else {
+    hn::StoreU(u, DU(), reinterpret_cast<uint32_t*>(p));
+  }
+}
+template <int kBytes> VIVA_INL I load_low(const uint8_t* p) {
+  if constexpr (kBytes == 1) {
+    return hn::PromoteTo(DI(), hn::LoadU(hn::Rebind<uint8_t, DF>(), p));
+  } else if constexpr (kBytes == 2) {
+    return hn::PromoteTo(DI(), hn::LoadU(hn::Rebind<uint16_t, DF>(), reinterpret_cast<const uint16_t*>(p)));
+  } else {
+    return hn::LoadU(DI(), reinterpret_cast<const int32_t*>(p));
+  }
+}
 
 VIVA_INL F lookup16(const float* table, I i) {
   if constexpr (kLanes == 16) {
@@ -243,6 +278,12 @@ VIVA_INL F copy_sign(F magnitude, F sign) {
   return from_bits((bits(magnitude) & I(0x7fffffff)) | (bits(sign) & I(INT32_MIN)));
 }
 
+// The integer value of x, |x| < 2^21, in the low 22 bits; the bits above are not cleared.
+VIVA_INL I low_bits(F x) { return bits(x + F(12582912.0f)); }
+// To nearest, halves away from zero (C's roundf). The addend is the float below a half: a half would carry its
+// predecessor up.
+VIVA_INL F round_away(F x) { return trunc(x + copy_sign(F(0x1.fffffep-2f), x)); }
+
 // The bits of the bf16, f16 and e4m3 that are nearest (ties to even), as float16.h's scalar casts.
 VIVA_INL I bf16_bits(F x) {
   const I u = bits(x);
@@ -288,6 +329,27 @@ VIVA_INL F round_to(DType t, F x) {
     return select((b & I(0x7fff)) == I(0x7c00), copy_sign(F(__builtin_inff()), x), f16_value(b));
   }
   return x;
+}
+
+// 1 / x; 0 where that would overflow or x is 0.
+VIVA_INL F reciprocal(F x) { return select(abs(x) < F(0x1p-126f), F(0.0f), F(1.0f) / x); }
+
+// A scale as its bits of type `t`, and back; f16 and bf16 are rounded, too large f16 stay finite.
+VIVA_INL I stored_bits(DType t, F x) {
+  if (t == DType::kBF16) return bf16_bits(x);
+  if (t == DType::kF16) return f16_bits(clamp(x, -65504.0f, 65504.0f));
+  return bits(x);
+}
+VIVA_INL F stored_value(DType t, I b) {
+  if (t == DType::kBF16) return bf16_value(b);
+  if (t == DType::kF16) return f16_value(b);
+  return from_bits(b);
+}
+
+// compressed-tensors: a scale of zero becomes the epsilon of its dtype.
+VIVA_INL F nonzero_scale(const Coding& c, F scale) {
+  const float epsilon = c.arithmetic == DType::kBF16 ? 0x1p-7f : c.arithmetic == DType::kF16 ? 0x1p-10f : 0x1p-23f;
+  return select(scale == F(0.0f), F(epsilon), scale);
 }
 
 }  // namespace of this target

@@ -19,7 +19,7 @@ struct Q4_0 {
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF16}}; }
 
   // ggml: the value with the largest magnitude (the first of equals) becomes code 0.
-  static Fit reference(const F* x, size_t n, const Coding&) {
+  static VIVA_INL Fit reference(const F* x, size_t n, const Coding&) {
     F magnitude(0.0f), extreme(0.0f);
     for (size_t i = 0; i < n; ++i) {
       const F a = abs(x[i]);
@@ -28,15 +28,15 @@ struct Q4_0 {
       extreme = select(larger, x[i], extreme);
     }
     const F scale = extreme / F(-8.0f);
-    return {scale, select(scale == F(0.0f), F(0.0f), F(1.0f) / scale)};
+    return {scale, reciprocal(scale)};
   }
 
-  static Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
 
-  static F code(F x, const Fit& fit) { return min(trunc(x * fit.inverse + F(8.5f)), F(15.0f)); }
-  static F value(F code, const Fit& fit) { return (code - F(8.0f)) * fit.scale; }
-  static void store(const Fit& fit, const Coding&, I* field) { field[0] = f16_bits(fit.scale); }
-  static Fit load(const I* field, const Coding&) { return {f16_value(field[0]), F(0.0f)}; }
+  static VIVA_INL F code(F x, const Fit& fit) { return clamp(trunc(x * fit.inverse + F(8.5f)), 0.0f, 15.0f); }
+  static VIVA_INL F value(F code, const Fit& fit) { return (code - F(8.0f)) * fit.scale; }
+  static VIVA_INL void store(const Fit& fit, const Coding&, I* field) { field[0] = f16_bits(fit.scale); }
+  static VIVA_INL Fit load(const I* field, const Coding&) { return {f16_value(field[0]), F(0.0f)}; }
 };
 
 using ThisFormat = Q4_0;

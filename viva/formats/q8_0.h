@@ -1,0 +1,38 @@
+// Q8_0 of ggml: 32 values, one f16 scale, w = q * d with q in -127..127.
+
+VIVA_LANES_OPEN
+
+struct Q8_0 {
+  static constexpr std::string_view kName = "q8_0";
+  static constexpr std::string_view kSummary = "8 bits, 32 values share an f16 scale (ggml)";
+  static constexpr uint32_t kGroup = 32;
+  static constexpr int kCodeBits = 8;
+  static constexpr bool kSignedCodes = true;
+  static constexpr Order kOrder = Order::kBytes;
+  static constexpr bool kInterleaved = true;
+  static constexpr int kGgufType = 8;
+
+  struct Fit {
+    F scale, inverse;
+  };
+
+  static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF16}}; }
+
+  static VIVA_INL Fit reference(const F* x, size_t n, const Coding&) {
+    F absmax(0.0f);
+    for (size_t i = 0; i < n; ++i) absmax = max(absmax, abs(x[i]));
+    const F scale = absmax / F(127.0f);
+    return {scale, reciprocal(scale)};
+  }
+
+  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+
+  static VIVA_INL F code(F x, const Fit& fit) { return clamp(round_away(x * fit.inverse), -127.0f, 127.0f); }
+  static VIVA_INL F value(F code, const Fit& fit) { return code * fit.scale; }
+  static VIVA_INL void store(const Fit& fit, const Coding&, I* field) { field[0] = f16_bits(fit.scale); }
+  static VIVA_INL Fit load(const I* field, const Coding&) { return {f16_value(field[0]), F(0.0f)}; }
+};
+
+using ThisFormat = Q8_0;
+
+VIVA_LANES_CLOSE

@@ -1,0 +1,44 @@
+// The int8 weights of compressed-tensors (int-quantized, one scale a row): w = q * scale with q in -128..127. The
+// reference rounds absmax / 127.5 and the quotients in the weight's own dtype (coding.arithmetic).
+
+VIVA_LANES_OPEN
+
+struct W8a8 {
+  static constexpr std::string_view kName = "w8a8";
+  static constexpr std::string_view kSummary = "8 bits, the row shares a scale in the model's dtype (compressed-tensors)";
+  static constexpr uint32_t kGroup = 0;
+  static constexpr bool kAlongRow = true;
+  static constexpr int kCodeBits = 8;
+  static constexpr bool kSignedCodes = true;
+  static constexpr DType kCodesType = DType::kI8;
+  static constexpr Order kOrder = Order::kBytes;
+  static constexpr bool kInterleaved = false;
+  static constexpr bool kSignedScale = true;
+
+  struct Fit {
+    F scale, inverse;
+    bool as_reference;
+  };
+
+  static constexpr Fields fields(const Coding& c) { return {{Role::kScale, c.scale}}; }
+
+  static VIVA_INL Fit reference(const F* x, size_t n, const Coding& c) {
+    const F scale = round_to(c.arithmetic, row_absmax(x, n) / F(127.5f));
+    return {nonzero_scale(c, round_to(c.scale, scale)), F(0.0f), true};
+  }
+
+  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+
+  static VIVA_INL F code(F x, const Fit& fit) { return round(clamp(x * fit.inverse, -128.0f, 127.0f)); }
+  template <DType kArithmetic>
+  static VIVA_INL F reference_code(F x, const Fit& fit) {
+    return round(clamp(round_to(kArithmetic, x / fit.scale), -128.0f, 127.0f));
+  }
+  static VIVA_INL F value(F code, const Fit& fit) { return code * fit.scale; }
+  static VIVA_INL void store(const Fit& fit, const Coding& c, I* field) { field[0] = stored_bits(c.scale, fit.scale); }
+  static VIVA_INL Fit load(const I* field, const Coding& c) { return {stored_value(c.scale, field[0]), F(0.0f), false}; }
+};
+
+using ThisFormat = W8a8;
+
+VIVA_LANES_CLOSE
