@@ -1,0 +1,201 @@
+// Searching tables of levels, rounding to small floats and choosing scales, over lanes; shared by the table and float
+// formats. Like lanes-inl.h it is included once per SIMD target and once for the scalar twin.
+
+VIVA_LANES_OPEN
+
+// Sixteen ascending levels, searched by halving: four comparisons and two table lookups.
+struct Levels16 {
+  alignas(64) float level[16];
+  alignas(64) float third[8];   // thresholds 1, 5, 9, 13
+  alignas(64) float fourth[8];  // thresholds 0, 2, .. 14
+  float first, second[2];       // thresholds 7; 3, 11
+
+  // Threshold k is the f32 midpoint of levels k and k + 1.
+  constexpr explicit Levels16(const std::array<float, 16>& l) : level{}, third{}, fourth{}, first(0), second{} {
+    float t[15] = {};
+    for (int i = 0; i < 16; ++i) level[i] = l[i];
+    for (int i = 0; i < 15; ++i) t[i] = (l[i] + l[i + 1]) * 0.5f;
+    for (int i = 0; i < 4; ++i) third[i] = t[4 * i + 1];
+    for (int i = 0; i < 8; ++i) fourth[i] = t[2 * i];
+    first = t[7], second[0] = t[3], second[1] = t[11];
+  }
+
+  // How many thresholds lie below v: the index of the nearest level, the lower one at a tie.
+  VIVA_INL I nearest(F v) const {
+    const M above = F(first) < v;
+    I c = count(I(0), above);
+    c = count(c + c, select(above, F(second[1]), F(second[0])) < v);
+    c = count(c + c, lookup8(third, c) < v);
+    return count(c + c, lookup8(fourth, c) < v);
+  }
+};
+
+// Eight ascending magnitudes of a format whose sign is a bit.
+struct Levels8 {
+  alignas(64) float level[8];
+  alignas(64) float third[8];  // thresholds 0, 2, 4, 6
+  float first, second[2];      // thresholds 3; 1, 5
+
+  constexpr explicit Levels8(const std::array<float, 8>& l) : level{}, third{}, first(0), second{} {
+    float t[7] = {};
+    for (int i = 0; i < 8; ++i) level[i] = l[i];
+    for (int i = 0; i < 7; ++i) t[i] = (l[i] + l[i + 1]) * 0.5f;
+    for (int i = 0; i < 4; ++i) third[i] = t[2 * i];
+    first = t[3], second[0] = t[1], second[1] = t[5];
+  }
+
+  // How many thresholds times `unit` lie below a.
+  VIVA_INL I nearest(F a, F unit) const {
+    const M above = F(first) * unit < a;
+    I c = count(I(0), above);
+    c = count(c + c, select(above, F(second[1]), F(second[0])) * unit < a);
+    return count(c + c, lookup8(third, c) * unit < a);
+  }
+  VIVA_INL I nearest(F a) const {
+    const M above = F(first) < a;
+    I c = count(I(0), above);
+    c = count(c + c, select(above, F(second[1]), F(second[0])) < a);
+    return count(c + c, lookup8(third, c) < a);
+  }
+};
+
+// ---- E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6; bit 3 is the sign ----
+
+inline constexpr Levels8 kE2m1Magnitudes{{0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f}};
+alignas(64) inline constexpr float kE2m1Values[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                                      -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+
+// A number whose last mantissa bit is worth the step of a small float at `a`: adding and subtracting it rounds `a` to
+// that step, ties to even. kLowest is the smallest normal, kMan the mantissa bits.
+template <int kMan>
+VIVA_INL F rounder(F a, float lowest) {
+  return from_bits((bits(max(a, F(lowest))) & I(0x7f800000)) + I((23 - kMan) << 23));
+}
+// a in 0..6 rounded to E2M1, ties to the even code.
+VIVA_INL F e2m1_round(F a) {
+  const F r = rounder<1>(a, 1.0f);
+  return (a + r) - r;
+}
+// The code of a in 0..6.
+VIVA_INL I e2m1_magnitude(F a) {
+  const I r = bits(rounder<1>(a, 1.0f));
+  // The sum's last bits count steps; every binade above the first adds two codes.
+  return bits(a + from_bits(r)) - r + (shr<22>(r) - I((127 + 22) << 1));
+}
+VIVA_INL I e2m1_code(F v) {
+  return e2m1_magnitude(min(abs(v), F(6.0f))) | select(v < F(0.0f), I(8), I(0));
+}
+
+// The squared error of x as E2M1, in units of the scale whose inverse is given.
+VIVA_INL F e2m1_error(const F* x, size_t n, F inverse) {
+  F sum(0.0f);
+  for (size_t i = 0; i < n; ++i) {
+    const F a = abs(x[i] * inverse);
+    const F d = a - e2m1_round(min(a, F(6.0f)));
+    sum = sum + d * d;
+  }
+  return sum;
+}
+
+// ---- E4M3 and E8M0 ----
+
+// a in 0..448 rounded to E4M3, ties to even.
+VIVA_INL F e4m3_round(F a) {
+  const F r = rounder<3>(a, 0x1p-6f);
+  return (a + r) - r;
+}
+VIVA_INL F e8m0_value(I e) { return from_bits(select(e == I(0), I(0x00400000), shl<23>(e))); }
+// The reciprocal of e8m0_value(e), e in 0..254: exact.
+VIVA_INL F e8m0_inverse(I e) { return e8m0_value(I(254) - e); }
+
+// ---- choosing scales ----
+
+VIVA_INL F absmax_of(const F* x, size_t n) {
+  F a(0.0f), b(0.0f);
+  size_t i = 0;
+  for (; i + 2 <= n; i += 2) a = max(a, abs(x[i])), b = max(b, abs(x[i + 1]));
+  if (i < n) a = max(a, abs(x[i]));
+  return max(a, b);
+}
+
+// Magnitudes whose squares neither overflow nor vanish; outside of them the search leaves the reference alone.
+VIVA_INL M searchable(F absmax) { return (F(0x1p-40f) < absmax) & (absmax < F(0x1p40f)); }
+
+// A scale with 16 significant bits. Scales that the search stores lie on this grid, so that coding the decoded values
+// again finds the very same scale; what it costs (2^-17 of the value) is far below the format's own error.
+VIVA_INL F coarse(F s) { return from_bits((bits(s) + I(0x7f)) & I(~0xff)); }
+
+// The squared error of a group as the format will decode it.
+template <class Fmt, class Fit>
+VIVA_INL F error_of(const F* x, size_t n, const Fit& fit) {
+  F sum(0.0f);
+  for (size_t i = 0; i < n; ++i) {
+    const F d = x[i] - Fmt::value(Fmt::code(x[i], fit), fit);
+    sum = sum + d * d;
+  }
+  return sum;
+}
+
+// The scale, among shares of the largest magnitude and the least-squares fits of their codes, that leaves the lowest
+// squared error: with the codes of a trial scale the best scale is A / B (A = sum of x * level, B = sum of level^2) and
+// takes A^2 / B off the sum of squares, so one pass scores a trial and refines it. The winner is refined once more.
+// `snap` gives the level nearest to x / scale. Scales above `cap` times the largest magnitude are left out: below it the
+// largest value keeps the outermost level, so that coding the decoded values again finds the same scale exactly.
+template <size_t kTrials, class Snap>
+VIVA_INL F search_scale(const F* x, size_t n, F absmax, const std::array<float, kTrials>& shares, bool both_signs,
+                        float cap, Snap snap) {
+  const F limit = absmax * F(cap), inverse = F(1.0f) / absmax;
+  F scale = absmax, score(0.0f);
+  const auto offer = [&](F a, F b) {
+    const F s = a / b;
+    const M better = (score < a * s) & (abs(s) <= limit);
+    scale = select(better, s, scale);
+    score = select(better, a * s, score);
+  };
+  for (const float share : shares) {
+    const F t = inverse * F(1.0f / share);
+    F a(0.0f), b(0.0f), c(0.0f), d(0.0f);
+    if (both_signs) {
+      for (size_t i = 0; i < n; ++i) {
+        const F v = x[i] * t, up = snap(v), down = snap(-v);
+        a = a + x[i] * up, b = b + up * up;
+        c = c + x[i] * down, d = d + down * down;
+      }
+      offer(a, b);
+      offer(c, d);
+    } else {
+      for (size_t i = 0; i < n; ++i) {
+        const F up = snap(x[i] * t);
+        a = a + x[i] * up, b = b + up * up;
+      }
+      offer(a, b);
+    }
+  }
+  const F t = F(1.0f) / scale;
+  F a(0.0f), b(0.0f);
+  for (size_t i = 0; i < n; ++i) {
+    const F l = snap(x[i] * t);
+    a = a + x[i] * l, b = b + l * l;
+  }
+  offer(a, b);
+  // Next to the largest magnitude it is that magnitude: values that came from this format are met exactly.
+  return select(abs(abs(scale) - absmax) <= absmax * F(0x1p-13f), copy_sign(absmax, scale), scale);
+}
+
+// Whether an error found by search beats the reference's, with room for the rounding of f32 sums.
+VIVA_INL M beats(F error, F reference) { return error < reference * F(1.0f - 1e-5f); }
+
+// ---- NF4, with plain and with double-quantized scales ----
+
+inline constexpr Levels16 kNf4{{-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
+                                -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
+                                0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+                                0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f}};
+
+VIVA_INL F search_nf4_scale(const F* x, size_t n, F absmax, bool both_signs) {
+  constexpr std::array<float, 5> kShares = {0.82f, 0.88f, 0.94f, 1.0f, 1.06f};
+  const auto snap = [](F v) { return lookup16(kNf4.level, kNf4.nearest(v)); };
+  return search_scale(x, n, absmax, kShares, both_signs, 1.16f, snap);
+}
+
+VIVA_LANES_CLOSE
