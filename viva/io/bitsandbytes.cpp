@@ -6,10 +6,11 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 
 #include "viva/base/checked.h"
 #include "viva/base/float16.h"
+#include "viva/io/json.h"
+#include "viva/io/recognize.h"
 
 namespace viva::io {
 namespace {
@@ -28,6 +29,7 @@ std::optional<Which> which(std::string_view format) {
 }
 
 constexpr uint32_t kNestedBlock = 256;
+constexpr uint64_t kBlocks[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};
 
 constexpr float kNf4Map[16] = {
     -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
@@ -59,12 +61,6 @@ std::string bytes_of(const float* values, size_t n) { return {reinterpret_cast<c
 
 std::string torch_name(DType t) { return t == DType::kBF16 ? "bfloat16" : t == DType::kF16 ? "float16" : "float32"; }
 
-StoredTensor stored(const std::string& name, DType dtype, std::vector<uint64_t> shape) {
-  StoredTensor t{name, dtype, std::move(shape), 0, 0};
-  t.bytes = *checked_product(t.shape) * bytes(dtype);
-  return t;
-}
-
 // The JSON of a weight's quant state; the offset is printed in a fixed width, so that sizes are known beforehand.
 std::string quant_state(std::string_view type, uint32_t block, DType dtype, const std::vector<uint64_t>& shape, bool nested, float offset) {
   std::string text = fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "{}", "shape": [{}])", type, block,
@@ -95,8 +91,8 @@ Placement bitsandbytes_placement(const std::string& name, const std::vector<uint
   if (kind == Which::kInt8) {
     const std::string module = name.substr(0, name.size() - 7);
     p.view = {out, in, 0};
-    p.tensors = {stored(name, DType::kI8, {out, in}), stored(module + ".SCB", DType::kF32, {out}),
-                 stored(module + ".weight_format", DType::kU8, {})};
+    p.tensors = {make_stored(name, DType::kI8, {out, in}), make_stored(module + ".SCB", DType::kF32, {out}),
+                 make_stored(module + ".weight_format", DType::kU8, {})};
     p.pieces = {{0}, {1}};
     p.constants = {{2, [](const Shared&) { return std::string(1, '\0'); }}};
     return p;
@@ -110,20 +106,20 @@ Placement bitsandbytes_placement(const std::string& name, const std::vector<uint
   if (!nested && in % block == 0) p.view = {out, in, 0};
   const std::string_view type = kind == Which::kFp4 ? "fp4" : "nf4";
   const std::string state = quant_state(type, nested ? 64 : block, dtype, shape, nested, 0);
-  p.tensors = {stored(name, DType::kU8, {ceil_div(n, 2), 1}), stored(name + ".absmax", nested ? DType::kU8 : DType::kF32, {blocks})};
+  p.tensors = {make_stored(name, DType::kU8, {ceil_div(n, 2), 1}), make_stored(name + ".absmax", nested ? DType::kU8 : DType::kF32, {blocks})};
   p.pieces = {{0}, {1}};
   if (nested) {
-    p.tensors.push_back(stored(name + ".nested_absmax", DType::kF32, {ceil_div(blocks, kNestedBlock)}));
+    p.tensors.push_back(make_stored(name + ".nested_absmax", DType::kF32, {ceil_div(blocks, kNestedBlock)}));
     p.pieces.push_back({2});
-    p.tensors.push_back(stored(name + ".nested_quant_map", DType::kF32, {256}));
+    p.tensors.push_back(make_stored(name + ".nested_quant_map", DType::kF32, {256}));
     p.constants.push_back({3, [](const Shared&) { return bytes_of(dynamic_map().data(), 256); }});
   }
   p.constants.push_back({p.tensors.size(), [kind](const Shared&) { return bytes_of(kind == Which::kFp4 ? kFp4Map : kNf4Map, 16); }});
-  p.tensors.push_back(stored(name + ".quant_map", DType::kF32, {16}));
+  p.tensors.push_back(make_stored(name + ".quant_map", DType::kF32, {16}));
   p.constants.push_back({p.tensors.size(), [=, text = std::string(type)](const Shared& shared) {
                            return quant_state(text, nested ? 64 : block, dtype, shape, nested, shared.offset);
                          }});
-  p.tensors.push_back(stored(fmt::format("{}.quant_state.bitsandbytes__{}", name, type), DType::kU8, {state.size()}));
+  p.tensors.push_back(make_stored(fmt::format("{}.quant_state.bitsandbytes__{}", name, type), DType::kU8, {state.size()}));
   return p;
 }
 
@@ -154,112 +150,112 @@ ordered_json bitsandbytes_config(const Format& format, DType dtype, const std::v
 
 namespace {
 
-std::string text_of(const StoredIn& s, const std::vector<InputFile>& files) {
-  std::string text(std::min<uint64_t>(s.tensor.bytes, 4096), '\0');
-  files[s.file].read(s.tensor.offset, {reinterpret_cast<uint8_t*>(text.data()), text.size()});
-  return text;
+std::optional<DType> dtype_of(std::string_view torch) {
+  if (torch.starts_with("torch.")) torch.remove_prefix(6);
+  if (torch == "bfloat16") return DType::kBF16;
+  if (torch == "float16") return DType::kF16;
+  if (torch == "float32") return DType::kF32;
+  return std::nullopt;
 }
 
-[[noreturn]] void bad(const StoredIn& s, const std::vector<InputFile>& files, std::string_view message) {
-  throw Error(Code::kBadInput, "bitsandbytes",
-              fmt::format("{}: tensor '{}' at byte {}: {}", files[s.file].path().string(), s.tensor.name, s.tensor.offset, message));
+void read_4bit(Recognizer& r, const StoredIn& s, const std::string& weight) {
+  const json state = parse_json(r.content(s, 4096), "bitsandbytes", fmt::format("tensor '{}'", s.tensor.name));
+  const auto type = text_at(state, "quant_type");
+  const auto block = size_at(state, "blocksize");
+  const json* dims = member(state, "shape");
+  if (!type || !block || dims == nullptr || !dims->is_array()) {
+    r.bad(s, "the quant state is not the JSON object that bitsandbytes writes");
+  }
+  std::vector<uint64_t> shape;
+  for (const json& d : *dims) shape.push_back(d.is_number_unsigned() ? d.get<uint64_t>() : UINT64_MAX);
+  const auto count = checked_product(shape);
+  if (shape.size() != 2 || !count || *count == 0) r.bad(s, fmt::format("shape {} is not a matrix", dims->dump().substr(0, 80)));
+  const auto dtype = dtype_of(text_at(state, "dtype").value_or(member(state, "dtype") == nullptr ? "float32" : ""));
+  if (!dtype) r.bad(s, "dtype is not bfloat16, float16 or float32");
+  const bool nested = member(state, "nested_offset") != nullptr;
+  Weight w;
+  w.name = weight;
+  w.shape = shape;
+  w.dtype = *dtype;
+  w.format = *type == "nf4" && nested ? "nf4-dq" : *type;
+  const auto kind = which(w.format);
+  const Format* format = find_format(w.format);
+  const bool legal = kind && *kind != Which::kInt8 &&
+                     (nested ? *kind == Which::kNf4Double && *block == 64 && size_at(state, "nested_blocksize") == kNestedBlock
+                             : std::find(std::begin(kBlocks), std::end(kBlocks), *block) != std::end(kBlocks));
+  if (!legal) r.bad(s, fmt::format("blocks of {} in {}{}", *block, type->substr(0, 40), nested ? ", nested" : ""));
+  if (format == nullptr) {
+    r.claim_unread(weight, shape, w.dtype, fmt::format("{} b{}, bitsandbytes", w.format, *block),
+                   {r.find(weight), &s, r.find(weight + ".absmax"), r.find(weight + ".quant_map"),
+                    r.find(weight + ".nested_absmax"), r.find(weight + ".nested_quant_map")});
+    return;
+  }
+  Coding coding;
+  if (!nested) coding.group = static_cast<uint32_t>(*block);
+  if (nested) {
+    const auto offset = float_at(state, "nested_offset");
+    if (!offset) r.bad(s, "nested_offset is not a number");
+    coding.shared.offset = *offset;
+  }
+  w.shared = coding.shared;
+  w.placement = bitsandbytes_placement(weight, shape, w.dtype, *format, coding);
+  for (StoredTensor& want : w.placement.tensors) {
+    const StoredIn* have = r.find(want.name);
+    if (have == nullptr) continue;
+    // The state's JSON may be spaced in another way; codes may be stored under any dtype (bnb_4bit_quant_storage).
+    if (want.name == s.tensor.name && have->tensor.dtype == DType::kU8) want = have->tensor;
+    if (want.name == weight && have->tensor.bytes == want.bytes) want = have->tensor;
+    if (have->tensor.bytes == want.bytes && have->tensor.dtype == want.dtype) want.shape = have->tensor.shape;
+  }
+  r.claim(std::move(w), s);
 }
 
-DType dtype_of(const std::string& torch) {
-  return torch == "bfloat16" ? DType::kBF16 : torch == "float16" ? DType::kF16 : DType::kF32;
+void read_8bit(Recognizer& r, const StoredIn& scale, const std::string& module) {
+  const StoredIn* codes = r.find(module + ".weight");
+  if (codes == nullptr || codes->tensor.dtype != DType::kI8 || codes->tensor.shape.size() != 2) {
+    r.bad(scale, fmt::format("'{}.weight', an I8 matrix, is missing", module));
+  }
+  const StoredIn* order = r.find(module + ".weight_format");
+  // Older files lack the tensor that names the tile order; only row order is read.
+  if (order != nullptr && r.content(*order, 1) != std::string(1, '\0')) {
+    r.bad(*order, "only row order is known; newer bitsandbytes reads no other either");
+  }
+  const Format* format = find_format("int8");
+  const bool empty = codes->tensor.shape[0] == 0 || codes->tensor.shape[1] == 0;
+  if (format == nullptr || empty) {
+    r.claim_unread(module + ".weight", codes->tensor.shape, DType::kF16, "int8, bitsandbytes", {codes, &scale, order});
+    return;
+  }
+  Weight w;
+  w.name = module + ".weight";
+  w.shape = codes->tensor.shape;
+  w.dtype = DType::kF16;
+  w.format = "int8";
+  w.placement = bitsandbytes_placement(w.name, w.shape, w.dtype, *format, {});
+  if (order == nullptr) {
+    w.placement.tensors.pop_back();
+    w.placement.constants.clear();
+  } else {
+    w.placement.tensors[2].shape = order->tensor.shape;
+  }
+  r.claim(std::move(w), scale);
 }
 
 }  // namespace
 
 std::vector<Weight> recognize_bitsandbytes(std::vector<StoredIn>& stored, const std::vector<InputFile>& files) {
-  std::unordered_map<std::string, size_t> at;
-  for (size_t i = 0; i < stored.size(); ++i) at[stored[i].tensor.name] = i;
-  std::vector<bool> taken(stored.size());
-  std::vector<Weight> weights;
-
-  const auto claim = [&](Weight& w, const StoredIn& cause) {
-    for (const StoredTensor& want : w.placement.tensors) {
-      const auto found = at.find(want.name);
-      if (found == at.end()) bad(cause, files, fmt::format("'{}' is missing", want.name));
-      const StoredIn& have = stored[found->second];
-      const bool text = want.name.find(".quant_state.") != std::string::npos;
-      if (have.tensor.dtype != want.dtype || (!text && have.tensor.bytes != want.bytes)) {
-        bad(have, files, fmt::format("{} of {} bytes, expected {} of {} bytes", viva::name(have.tensor.dtype), have.tensor.bytes,
-                                     viva::name(want.dtype), want.bytes));
-      }
-      taken[found->second] = true;
-      w.stored.push_back(have);
-    }
-    w.decodable = true;
-    weights.push_back(std::move(w));
-  };
-
-  for (const StoredIn& s : stored) {
+  Recognizer r("bitsandbytes", stored, files);
+  for (const StoredIn& s : r.stored()) {
+    if (r.taken(s)) continue;
     const std::string& name = s.tensor.name;
     const size_t cut = name.find(".quant_state.bitsandbytes__");
     if (cut != std::string::npos) {
-      const std::string weight = name.substr(0, cut);
-      const json state = json::parse(text_of(s, files), nullptr, false);
-      if (!state.is_object() || !state.contains("shape") || !state.contains("blocksize") || !state.contains("quant_type") ||
-          !state["blocksize"].is_number_unsigned() || !state["quant_type"].is_string()) {
-        bad(s, files, "the quant state is not the JSON object that bitsandbytes writes");
-      }
-      std::vector<uint64_t> shape;
-      if (state["shape"].is_array()) {
-        for (const json& d : state["shape"]) shape.push_back(d.is_number_unsigned() ? d.get<uint64_t>() : UINT64_MAX);
-      }
-      const auto count = checked_product(shape);
-      if (shape.size() != 2 || !count || *count == 0) bad(s, files, fmt::format("shape {} is not a matrix", state["shape"].dump()));
-      const bool nested = state.contains("nested_offset");
-      const std::string type = state["quant_type"].get<std::string>();
-      Weight w;
-      w.name = weight;
-      w.shape = shape;
-      w.dtype = dtype_of(state.value("dtype", std::string("float32")));
-      w.format = type == "nf4" && nested ? "nf4-dq" : type;
-      const Format* format = find_format(w.format);
-      Coding coding;
-      coding.group = state["blocksize"].get<uint32_t>();
-      const bool legal = format != nullptr && which(w.format) && *which(w.format) != Which::kInt8 &&
-                         (nested ? coding.group == 64 && state.value("nested_blocksize", 0) == kNestedBlock
-                                 : std::find(format->groups.begin(), format->groups.end(), coding.group) != format->groups.end());
-      if (!legal) bad(s, files, fmt::format("blocks of {} in {}{}", state["blocksize"].dump(), type, nested ? ", nested" : ""));
-      if (nested) {
-        if (!state["nested_offset"].is_number()) bad(s, files, "nested_offset is not a number");
-        coding.group = 0;
-        coding.shared.offset = state["nested_offset"].get<float>();
-      }
-      w.shared = coding.shared;
-      w.placement = bitsandbytes_placement(weight, shape, w.dtype, *format, coding);
-      claim(w, s);
-    } else if (name.ends_with(".SCB")) {
-      const std::string weight = name.substr(0, name.size() - 4) + ".weight";
-      const auto codes = at.find(weight);
-      const Format* format = find_format("int8");
-      if (codes == at.end() || format == nullptr || stored[codes->second].tensor.shape.size() != 2) continue;
-      Weight w;
-      w.name = weight;
-      w.shape = stored[codes->second].tensor.shape;
-      w.dtype = DType::kF16;
-      w.format = "int8";
-      w.placement = bitsandbytes_placement(weight, w.shape, w.dtype, *format, {});
-      // Older files lack the tensor that names the tile order; only row order is read.
-      const auto order = at.find(w.placement.tensors[2].name);
-      if (order == at.end()) {
-        w.placement.tensors.pop_back();
-        w.placement.constants.clear();
-      } else if (text_of(stored[order->second], files) != std::string(1, '\0')) {
-        bad(stored[order->second], files, "only row order is known; newer bitsandbytes reads no other either");
-      }
-      claim(w, s);
+      read_4bit(r, s, name.substr(0, cut));
+    } else if (const auto module = module_of(name, "SCB"); !module.empty()) {
+      read_8bit(r, s, std::string(module));
     }
   }
-  std::vector<StoredIn> rest;
-  for (size_t i = 0; i < stored.size(); ++i) {
-    if (!taken[i]) rest.push_back(std::move(stored[i]));
-  }
-  stored = std::move(rest);
-  return weights;
+  return r.finish();
 }
 
 }  // namespace viva::io

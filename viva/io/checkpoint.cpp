@@ -8,6 +8,9 @@
 
 #include "viva/base/checked.h"
 #include "viva/io/bitsandbytes.h"
+#include "viva/io/compressed_tensors.h"
+#include "viva/io/foreign.h"
+#include "viva/io/json.h"
 
 namespace viva::io {
 
@@ -82,7 +85,7 @@ class CheckpointReader {
     const fs::path config = c_.path_ / "config.json";
     if (fs::exists(config)) {
       c_.config_ = read_text(config);
-      const json parsed = json::parse(c_.config_, nullptr, false);
+      const json parsed = parse_json(c_.config_, "open", config.string());
       if (!parsed.is_object()) throw Error(Code::kBadInput, "open", fmt::format("{} is not a JSON object", config.string()));
       if (parsed.contains("architectures") && parsed["architectures"].is_array() && !parsed["architectures"].empty() &&
           parsed["architectures"][0].is_string()) {
@@ -120,7 +123,7 @@ class CheckpointReader {
   }
 
   void shards(const fs::path& index) {
-    const json parsed = json::parse(read_text(index, 1 << 30), nullptr, false);
+    const json parsed = parse_json(read_text(index), "open", index.string());
     if (!parsed.is_object() || !parsed.contains("weight_map") || !parsed["weight_map"].is_object()) {
       throw Error(Code::kBadInput, "open", fmt::format("{}: no weight_map object", index.string()));
     }
@@ -172,7 +175,12 @@ class CheckpointReader {
   }
 
   void make_weights() {
-    for (Weight& w : recognize_bitsandbytes(stored_, c_.files_)) c_.weights_.push_back(std::move(w));
+    const auto add = [&](std::vector<Weight> found) {
+      for (Weight& w : found) c_.weights_.push_back(std::move(w));
+    };
+    add(recognize_bitsandbytes(stored_, c_.files_));
+    add(recognize_foreign(stored_, c_.files_, c_.config_));
+    add(recognize_compressed_tensors(stored_, c_.files_, c_.config_));
     for (StoredIn& s : stored_) {
       Weight w;
       w.name = s.tensor.name;
@@ -183,6 +191,7 @@ class CheckpointReader {
       w.stored = {std::move(s)};
       c_.weights_.push_back(std::move(w));
     }
+    mark_unknown(c_.weights_, c_.config_);
     // In the order of the files, so that reading all of them is one sweep.
     std::stable_sort(c_.weights_.begin(), c_.weights_.end(), [](const Weight& a, const Weight& b) {
       const StoredIn &x = a.stored[0], &y = b.stored[0];

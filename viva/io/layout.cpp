@@ -77,7 +77,7 @@ void scatter(const Placement& p, const Chunk& chunk, std::span<const uint8_t> pa
             uint32_t word;
             uint8_t* at = work.data() + 4 * (r / 8 * here[k].count + g);
             std::memcpy(&word, at, 4);
-            word |= uint32_t{(from[r * row_bytes + g] + 8u) & 15u} << (4 * (r % 8));
+            word |= (from[r * row_bytes + g] & 15u) << (4 * (r % 8));
             std::memcpy(at, &word, 4);
           }
         }
@@ -114,7 +114,7 @@ void gather(const Placement& p, const Chunk& chunk, std::span<uint8_t> packed, s
           for (size_t g = 0; g < here[k].count; ++g) {
             uint32_t word;
             std::memcpy(&word, work.data() + 4 * (r / 8 * here[k].count + g), 4);
-            to[r * row_bytes + g] = static_cast<uint8_t>(((word >> (4 * (r % 8))) & 15u) - 8u);
+            to[r * row_bytes + g] = static_cast<uint8_t>((word >> (4 * (r % 8))) & 15u);
           }
           break;
       }

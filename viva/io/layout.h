@@ -25,7 +25,7 @@ struct MatrixView {
 enum class Packing : uint8_t {
   kRows,        // the rows' bytes, one after the other
   kPanels,      // stored once per row_panel rows (fp8-block scales)
-  kZeroColumns  // eight rows' 4-bit zeros in an I32 word, offset by 8 (compressed-tensors)
+  kZeroColumns  // eight rows' zeros, 0..15, in an I32 word (compressed-tensors)
 };
 
 // Where one weight goes (or comes from).
