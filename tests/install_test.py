@@ -35,7 +35,7 @@ with tempfile.TemporaryDirectory(prefix="viva install ") as scratch:
     shutil.move(scratch / "first", prefix)
     (scratch / "user.cpp").write_text(PROGRAM)
     (scratch / "CMakeLists.txt").write_text(CMAKE)
-    run("cmake", "-S", scratch, "-B", scratch / "b", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "-G", "Ninja", "-S", scratch, "-B", scratch / "b", f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", scratch / "b")
     run(scratch / "b" / "user")
     pc = next(prefix.rglob("viva.pc")).parent
