@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""cmake --install gives a tree that can be moved: a program of ten lines finds the library by CMake and by pkg-config."""
+import os, pathlib, shlex, shutil, subprocess, sys, tempfile
+
+build = pathlib.Path(sys.argv[1]).resolve()
+PROGRAM = """#include <viva/formats/format.h>
+#include <viva/machine/machine.h>
+int main() {
+  viva::Machine machine;
+  bool called = false;
+  machine.parallel_for(1, [&](size_t) { called = true; });
+  return called && !viva::formats().empty() ? 0 : 1;
+}
+"""
+CMAKE = """cmake_minimum_required(VERSION 3.25)
+project(user LANGUAGES CXX)
+set(CMAKE_CXX_STANDARD 20)
+find_package(viva 0.1 REQUIRED)
+add_executable(user user.cpp)
+target_link_libraries(user PRIVATE viva::viva)
+"""
+
+
+def run(*command, **kw):
+    done = subprocess.run([str(c) for c in command], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kw)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}exit {done.returncode}")
+    return done.stdout
+
+
+with tempfile.TemporaryDirectory(prefix="viva install ") as scratch:
+    scratch = pathlib.Path(scratch)
+    run("cmake", "--install", build, "--prefix", scratch / "first")
+    prefix = scratch / "moved"
+    shutil.move(scratch / "first", prefix)
+    (scratch / "user.cpp").write_text(PROGRAM)
+    (scratch / "CMakeLists.txt").write_text(CMAKE)
+    run("cmake", "-G", "Ninja", "-S", scratch, "-B", scratch / "b", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", scratch / "b")
+    run(scratch / "b" / "user")
+    pc = next(prefix.rglob("viva.pc")).parent
+    flags = shlex.split(run("pkg-config", "--cflags", "--libs", "viva", env={**os.environ, "PKG_CONFIG_PATH": str(pc)}))
+    run("c++", "-std=c++20", scratch / "user.cpp", "-o", scratch / "user", *flags)
+    run(scratch / "user")
+    if (program := prefix / "bin" / "viva").exists():
+        run(program, "--version")
+        used = run("ldd", program)
+        outside = [line for line in used.splitlines() if "=> /" in line and "/lib/viva/" not in line
+                   and not any(f"/lib{c}.so" in line for c in ("c", "m", "dl", "rt", "pthread", "mvec", "resolv"))]
+        if outside:
+            sys.exit("the installed program needs more than the C library:\n" + "\n".join(outside))
+        size = sum(f.stat().st_size for f in [program, *(prefix / "lib" / "viva").glob("*")] if not f.is_symlink())
+        if size > 20_000_000:
+            sys.exit(f"the program and its libraries take {size} bytes, more than 20 MB")
+        print(f"program and libraries: {size} bytes")
+print("installed, moved and used")
