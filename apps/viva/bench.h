@@ -2,13 +2,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "viva/base/progress.h"
 #include "viva/formats/format.h"
 #include "viva/machine/machine.h"
 #include "viva/machine/profile.h"
@@ -17,9 +18,6 @@
 // What `viva bench` measures. Each measure_* call returns figures and prints nothing; text_of and json_of
 // show them.
 namespace viva::bench {
-
-// Told what is being measured and the share of the work that is done; may throw to stop the measurement.
-using Progress = std::function<void(std::string_view what, double done)>;
 
 // ---- bench machine ----
 struct MachineReport {
@@ -31,7 +29,7 @@ struct MachineReport {
 };
 // `folder` empty: no disk figures.
 MachineReport measure_machine(const Machine& machine, const std::filesystem::path& folder,
-                              const Progress& progress = {});
+                              const Watcher& watcher = {});
 
 // ---- bench encode, bench decode ----
 struct CodingOptions {
@@ -47,8 +45,9 @@ struct CodingRow {
   std::string format;
   Encoder encoder;
   double bits_per_weight;
-  Rate rate;     // GB/s of f32
-  double share;  // of the memory's median rate
+  Rate rate;           // GB/s of f32
+  double share;        // of the memory's median rate
+  double share_alone;  // the same by processor time, for a computer that others use too
   double sqnr_db;
 };
 struct CodingReport {
@@ -62,9 +61,9 @@ struct CodingReport {
 // Encodes Gaussian rows that are larger than the caches, in strips on all threads. The time of a format whose
 // rows share something (NVFP4's tensor scale) includes the pass that finds it.
 CodingReport measure_encode(const Machine& machine, const CodingOptions& options,
-                            const Progress& progress = {});
+                            const Watcher& watcher = {});
 CodingReport measure_decode(const Machine& machine, const CodingOptions& options,
-                            const Progress& progress = {});
+                            const Watcher& watcher = {});
 
 // ---- bench paper ----
 struct PaperOptions {
@@ -100,7 +99,7 @@ struct PaperReport {
   double neighbours = 0;
 };
 // The table never exists as a whole: batches of 64 MiB are made from counters, encoded, decoded and compared.
-PaperReport measure_paper(const Machine& machine, const PaperOptions& options, const Progress& progress = {});
+PaperReport measure_paper(const Machine& machine, const PaperOptions& options, const Watcher& watcher = {});
 
 nlohmann::ordered_json json_of(const MachineReport& report);
 nlohmann::ordered_json json_of(const CodingReport& report);

@@ -13,7 +13,7 @@ namespace {
 
 struct Case {
   std::unique_ptr<Coder> coder;
-  std::vector<double> rates;
+  std::vector<Speed> rates;
   double sqnr_db = 0;
 };
 
@@ -39,7 +39,7 @@ std::vector<Case> cases_of(const Machine& machine, const CodingOptions& options,
 }
 
 CodingReport measure(const Machine& machine, const CodingOptions& options, bool decode,
-                     const Progress& progress) {
+                     const Watcher& watcher) {
   if (options.cols == 0 || options.repeat == 0 ||
       options.bytes / sizeof(float) / options.cols < Table::kPanel) {
     throw Error(Code::kUsage, "bench", fmt::format("{} bytes are too few for a benchmark", options.bytes),
@@ -49,10 +49,6 @@ CodingReport measure(const Machine& machine, const CodingOptions& options, bool 
   std::vector<Case> cases = cases_of(machine, options, decode);
 
   const Neighbours neighbours;
-  const auto report_progress = [&](std::string_view what, double done) {
-    if (progress) progress(what, done);
-  };
-  report_progress("filling memory", 0);
   const Array<float> x(rows * options.cols);
   const Table table(machine, x.data(), rows, options.cols);
   table.each_strip([&](size_t s, size_t first, size_t n) {
@@ -65,38 +61,40 @@ CodingReport measure(const Machine& machine, const CodingOptions& options, bool 
   std::memset(packed.data(), 0, packed.size());
   MemoryMeter meter(machine);
 
-  const double gigabytes = static_cast<double>(rows * options.cols * sizeof(float)) * 1e-9;
-  std::vector<double> memory;
-  double step = 0;
-  const double steps = static_cast<double>(cases.size() * (options.repeat + 1));
+  const uint64_t bytes = rows * options.cols * sizeof(float);
+  std::vector<Speed> memory;
+  Progress at{.what = decode ? "decode" : "encode", .total = bytes * cases.size() * (options.repeat + 1)};
   // Round 0 warms up and finds the errors; the memory is measured between the formats, so that all see the
   // same noise.
   for (size_t round = 0; round <= options.repeat; ++round) {
     for (Case& c : cases) {
-      report_progress(c.coder->format.name, step++ / steps);
+      watcher.check();
+      if (watcher.progress) watcher.progress(at);
       Coder& coder = *c.coder;
-      const double rate_of_memory = decode ? meter.write(true) : meter.read(true);
-      double start = now();
+      const Speed memory_now = decode ? meter.write(true) : meter.read(true);
+      Stopwatch encoding;
       if (coder.format.share != nullptr) {
         Observed seen;
         coder.observe(table, seen);
         coder.share(seen);
       }
       coder.encode(table, packed.data());
-      double seconds = now() - start;
+      Speed speed = encoding.speed(static_cast<double>(bytes), machine.threads());
       if (decode || round == 0) {
-        start = now();
+        Stopwatch decoding;
         coder.decode(table, packed.data(), decoded.data());
-        if (decode) seconds = now() - start;
+        if (decode) speed = decoding.speed(static_cast<double>(bytes), machine.threads());
       }
+      at.done += bytes;
       if (round == 0) {
         c.sqnr_db = errors_of(table, decoded.data()).sqnr_db();
       } else {
-        c.rates.push_back(gigabytes / seconds);
-        memory.push_back(rate_of_memory);
+        c.rates.push_back(speed);
+        memory.push_back(memory_now);
       }
     }
   }
+  if (watcher.progress) watcher.progress(at);
 
   CodingReport report{.decode = decode,
                       .rows = rows,
@@ -108,7 +106,8 @@ CodingReport measure(const Machine& machine, const CodingOptions& options, bool 
     CodingRow row{.format = std::string(c.coder->format.name), .encoder = c.coder->coding.encoder};
     row.bits_per_weight = 8.0 * static_cast<double>(c.coder->row_bytes) / static_cast<double>(options.cols);
     row.rate = rate_of(c.rates);
-    row.share = report.memory.median > 0 ? row.rate.median / report.memory.median : 0;
+    row.share = row.rate.median / report.memory.median;
+    row.share_alone = row.rate.alone / report.memory.alone;
     row.sqnr_db = c.sqnr_db;
     report.lines.push_back(row);
   }
@@ -119,24 +118,24 @@ CodingReport measure(const Machine& machine, const CodingOptions& options, bool 
 }  // namespace
 
 MachineReport measure_machine(const Machine& machine, const std::filesystem::path& folder,
-                              const Progress& progress) {
+                              const Watcher& watcher) {
   MachineReport report{.profile = profile(), .target = machine.target()};
   const Neighbours neighbours;
-  if (progress) progress("memory", 0);
+  watcher.check();
   report.memory = measure_memory(machine);
   if (!folder.empty()) {
-    if (progress) progress("disk", 0.5);
+    watcher.check();
     report.disk = measure_disk(folder);
   }
   report.neighbours = neighbours.share();
   return report;
 }
 
-CodingReport measure_encode(const Machine& machine, const CodingOptions& options, const Progress& progress) {
-  return measure(machine, options, false, progress);
+CodingReport measure_encode(const Machine& machine, const CodingOptions& options, const Watcher& watcher) {
+  return measure(machine, options, false, watcher);
 }
-CodingReport measure_decode(const Machine& machine, const CodingOptions& options, const Progress& progress) {
-  return measure(machine, options, true, progress);
+CodingReport measure_decode(const Machine& machine, const CodingOptions& options, const Watcher& watcher) {
+  return measure(machine, options, true, watcher);
 }
 
 }  // namespace viva::bench

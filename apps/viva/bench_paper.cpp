@@ -40,8 +40,8 @@ struct Line {
 
 class Run {
  public:
-  Run(const Machine& machine, const PaperOptions& options, const Progress& progress)
-      : machine_(machine), options_(options), progress_(progress) {
+  Run(const Machine& machine, const PaperOptions& options, const Watcher& watcher)
+      : machine_(machine), options_(options), watcher_(watcher) {
     for (const Claim& c : kClaims) {
       const Format* f = find_format(c.format);
       if (f == nullptr) continue;
@@ -52,7 +52,11 @@ class Run {
            {}});
     }
     size_t widest = 0;
-    for (const Line& l : lines_) widest = std::max(widest, l.coder->row_bytes);
+    for (const Line& l : lines_) {
+      widest = std::max(widest, l.coder->row_bytes);
+      shared_ = shared_ || l.coder->format.share != nullptr;
+    }
+    at_.total = options.rows * options.cols * sizeof(float) * (shared_ ? 4 : 2);
     const Table probe(machine, nullptr, 1, options.cols);
     batch_rows_ =
         std::max<size_t>(1, kBatchBytes / sizeof(float) / options.cols / probe.strip_rows) * probe.strip_rows;
@@ -108,26 +112,21 @@ class Run {
       });
       strips_before += t.strips();
       f(t);
-      done_ += static_cast<double>(t.rows);
+      at_.done += t.rows * t.cols * sizeof(float);
+      watcher_.check();
+      if (watcher_.progress) watcher_.progress(at_);
     }
   }
 
   void distribution(bool uniform, PaperFigures PaperRow::*figures, PaperReport& report) {
-    bool shared = false;
     for (Line& l : lines_) {
       l.errors = {};
       l.seen = {};
       l.encode_seconds = l.decode_seconds = 0;
-      shared = shared || l.coder->format.share != nullptr;
     }
-    const double total = static_cast<double>(options_.rows) * (shared ? 4 : 2);
-    const auto tell = [&](std::string_view what) {
-      if (progress_) progress_(what, done_ / total);
-    };
-    if (shared) {  // some scales belong to the whole table: a pass of their own finds them, and counts as
-                   // encoding
+    if (shared_) {  // some scales belong to the whole table: a pass of their own finds them, and counts as
+                    // encoding
       each_batch(uniform, [&](const Table& t) {
-        tell("observing");
         for (Line& l : lines_) {
           if (l.coder->format.share == nullptr) continue;
           const double start = now();
@@ -140,7 +139,6 @@ class Run {
       }
     }
     each_batch(uniform, [&](const Table& t) {
-      tell(uniform ? "uniform" : "Gaussian");
       for (Line& l : lines_) {
         const double start = now();
         l.coder->encode(t, packed_.data());
@@ -164,21 +162,22 @@ class Run {
 
   const Machine& machine_;
   const PaperOptions& options_;
-  const Progress& progress_;
+  const Watcher& watcher_;
   std::vector<Line> lines_;
   size_t batch_rows_ = 0;
   Array<float> x_;
   Array<uint8_t> packed_;
   Array<float> decoded_;
-  double done_ = 0;
+  bool shared_ = false;  // some format needs a pass of its own
+  Progress at_{.what = "paper"};
 };
 
 }  // namespace
 
-PaperReport measure_paper(const Machine& machine, const PaperOptions& options, const Progress& progress) {
+PaperReport measure_paper(const Machine& machine, const PaperOptions& options, const Watcher& watcher) {
   if (options.rows == 0 || options.cols == 0)
     throw Error(Code::kUsage, "bench paper", "an empty table has no error");
-  return Run(machine, options, progress).run();
+  return Run(machine, options, watcher).run();
 }
 
 }  // namespace viva::bench

@@ -5,7 +5,6 @@
 #include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -28,6 +28,12 @@ namespace {
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double processor_seconds() {
+  timespec t;
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
 constexpr size_t kStrip = 4 << 20;  // what one task of a pass works on, and one disk request
@@ -68,13 +74,26 @@ void fill_with_noise(uint8_t* p, size_t n, uint64_t state) {
 
 }  // namespace
 
-Rate rate_of(std::vector<double> runs) {
-  if (runs.empty()) return {};
-  std::sort(runs.begin(), runs.end());
+Stopwatch::Stopwatch() : clock_(now()), processor_(processor_seconds()) {}
+double Stopwatch::seconds() const { return now() - clock_; }
+Speed Stopwatch::speed(double bytes, size_t threads) const {
+  const double clock = now() - clock_, processor = processor_seconds() - processor_;
+  const auto gbs = [&](double seconds) { return seconds > 0 ? bytes / seconds * 1e-9 : 0.0; };
+  return {.clock = gbs(clock), .alone = gbs(processor / static_cast<double>(std::max<size_t>(threads, 1)))};
+}
+
+Rate rate_of(const std::vector<Speed>& runs) {
   const size_t n = runs.size();
-  return {.median = (runs[(n - 1) / 2] + runs[n / 2]) / 2,
-          .lowest = runs.front(),
-          .best = runs.back(),
+  if (n == 0) return {};
+  std::vector<double> clock, alone;
+  for (const Speed& s : runs) clock.push_back(s.clock), alone.push_back(s.alone);
+  std::sort(clock.begin(), clock.end());
+  std::sort(alone.begin(), alone.end());
+  const auto median = [&](const std::vector<double>& v) { return (v[(n - 1) / 2] + v[n / 2]) / 2; };
+  return {.median = median(clock),
+          .lowest = clock.front(),
+          .best = clock.back(),
+          .alone = median(alone),
           .runs = n};
 }
 
@@ -101,31 +120,31 @@ MemoryMeter::~MemoryMeter() = default;
 
 uint64_t MemoryMeter::bytes() const noexcept { return arrays_->bytes; }
 
-double MemoryMeter::pass(bool all_threads, double counted, const std::function<void(size_t, size_t)>& f) {
-  const double start = now();
+Speed MemoryMeter::pass(bool all_threads, double counted, const std::function<void(size_t, size_t)>& f) {
+  const Stopwatch watch;
   if (all_threads) {
     machine_.parallel_for(arrays_->bytes / kStrip, [&](size_t i) { f(i * kStrip, kStrip); });
   } else {
     f(0, arrays_->bytes);
   }
-  return counted / (now() - start) * 1e-9;
+  return watch.speed(counted, all_threads ? machine_.threads() : 1);
 }
 
-double MemoryMeter::read(bool all_threads) {
+Speed MemoryMeter::read(bool all_threads) {
   const auto code = stream_code(machine_.target()).read;
   return pass(all_threads, static_cast<double>(bytes()), [&](size_t at, size_t n) {
     arrays_->seen.fetch_xor(code(arrays_->from.data + at, n), std::memory_order_relaxed);
   });
 }
 
-double MemoryMeter::write(bool all_threads) {
+Speed MemoryMeter::write(bool all_threads) {
   const auto code = stream_code(machine_.target()).write;
   const auto value = static_cast<uint8_t>(arrays_->to.data[0] + 1);
   return pass(all_threads, static_cast<double>(bytes()),
               [&](size_t at, size_t n) { code(arrays_->to.data + at, n, value); });
 }
 
-double MemoryMeter::copy(bool all_threads) {
+Speed MemoryMeter::copy(bool all_threads) {
   const auto code = stream_code(machine_.target()).copy;
   return pass(all_threads, 2.0 * static_cast<double>(bytes()),
               [&](size_t at, size_t n) { code(arrays_->to.data + at, arrays_->from.data + at, n); });
@@ -133,7 +152,7 @@ double MemoryMeter::copy(bool all_threads) {
 
 MemoryRates measure_memory(const Machine& machine, const MemoryOptions& options) {
   MemoryMeter meter(machine, options.bytes);
-  std::vector<double> rates[6];
+  std::vector<Speed> rates[6];
   const double end = now() + options.seconds;
   for (size_t run = 0; run < 3 || (run < options.runs && now() < end); ++run) {
     // In turn, so that a disturbance does not fall on one figure alone.
@@ -165,19 +184,13 @@ double busy_seconds() {
   // user nice system idle iowait irq softirq steal
   return stat ? (t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / static_cast<double>(::sysconf(_SC_CLK_TCK)) : 0.0;
 }
-double own_seconds() {
-  rusage r;
-  ::getrusage(RUSAGE_SELF, &r);
-  return static_cast<double>(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
-         1e-6 * static_cast<double>(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
-}
 
 }  // namespace
 
-Neighbours::Neighbours() : busy_(busy_seconds()), own_(own_seconds()), wall_(now()) {}
+Neighbours::Neighbours() : busy_(busy_seconds()), own_(processor_seconds()), wall_(now()) {}
 double Neighbours::share() const {
   const double wall = (now() - wall_) * static_cast<double>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  const double others = (busy_seconds() - busy_) - (own_seconds() - own_);
+  const double others = (busy_seconds() - busy_) - (processor_seconds() - own_);
   return wall > 0 ? std::clamp(others / wall, 0.0, 1.0) : 0.0;
 }
 
@@ -244,9 +257,11 @@ DiskRates measure_disk(const std::filesystem::path& folder, const DiskOptions& o
   const Pages buffers(kInFlight * kStrip);
   fill_with_noise(buffers.data, kInFlight * kStrip, 1);
   const size_t strips = result.bytes / kStrip;
-  const auto gbs = [&](double start) { return static_cast<double>(result.bytes) / (now() - start) * 1e-9; };
+  const auto gbs = [&](double start) {
+    return Speed{.clock = static_cast<double>(result.bytes) / (now() - start) * 1e-9};
+  };
 
-  std::vector<double> write, read, read_many;
+  std::vector<Speed> write, read, read_many;
   const double end = now() + options.seconds;
   for (size_t run = 0; run == 0 || (run < options.runs && now() < end); ++run) {
     const Nameless file(folder);  // a new one each time: overwriting a file is cheaper than making one

@@ -12,12 +12,31 @@
 // only when it is called, and nothing prints.
 namespace viva {
 
+// One measurement in GB/s: by the clock, and by the processor time of this process, which says what its
+// threads would have reached if no other process had taken their processors. On a quiet computer the two
+// agree.
+struct Speed {
+  double clock = 0, alone = 0;
+};
+
+// Times the work between construction and speed().
+class Stopwatch {
+ public:
+  Stopwatch();
+  double seconds() const;
+  Speed speed(double bytes, size_t threads) const;
+
+ private:
+  double clock_, processor_;
+};
+
 // Several runs of one measurement.
 struct Rate {
-  double median = 0, lowest = 0, best = 0;
+  double median = 0, lowest = 0, best = 0;  // by the clock
+  double alone = 0;                         // median by processor time; 0 where that says nothing (disks)
   size_t runs = 0;
 };
-Rate rate_of(std::vector<double> runs);
+Rate rate_of(const std::vector<Speed>& runs);
 
 // Two arrays far larger than the caches, and one pass over them a call, so that a benchmark can measure the
 // memory between its own runs, under the same noise.
@@ -33,13 +52,13 @@ class MemoryMeter {
   uint64_t bytes() const noexcept;
   // GB/s of one pass with one thread, or with all threads of the machine. A copy counts bytes read plus bytes
   // written.
-  double read(bool all_threads);
-  double write(bool all_threads);
-  double copy(bool all_threads);
+  Speed read(bool all_threads);
+  Speed write(bool all_threads);
+  Speed copy(bool all_threads);
 
  private:
   struct Arrays;
-  double pass(bool all_threads, double counted, const std::function<void(size_t from, size_t n)>& f);
+  Speed pass(bool all_threads, double counted, const std::function<void(size_t from, size_t n)>& f);
 
   const Machine& machine_;
   std::unique_ptr<Arrays> arrays_;
