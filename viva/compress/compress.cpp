@@ -69,7 +69,7 @@ CompressReport report_of(const Machine& machine, const Plan& plan, const Compres
   for (size_t i = 0; i < plan.items.size(); ++i) {
     const Item& item = plan.items[i];
     const io::Weight& w = plan.model.weights()[item.weight];
-    if (item.choice.format == nullptr) {
+    if (item.kept) {
       r.kept.push_back({item.name, item.reason, item.bytes()});
       continue;
     }

@@ -12,6 +12,7 @@
 
 #include "viva/base/attempt.h"
 #include "viva/base/checked.h"
+#include "viva/io/gguf_names.h"
 
 namespace viva {
 
@@ -142,19 +143,12 @@ void Job::each_task(std::string_view what, const std::vector<Task>& tasks, const
 
 namespace {
 
-// Source row of result row r where GGUF's llama interleaves the two halves of each head.
-uint64_t permuted_row(uint64_t r, uint64_t rows, uint64_t heads) {
-  const uint64_t per_head = rows / heads, half = per_head / 2;
-  const uint64_t head = r / per_head, at = r % per_head;
-  return head * per_head + (at % 2) * half + at / 2;
-}
-
 // Reads the source bytes of a chunk in the order of the result.
 void read_source(const io::Checkpoint& model, const io::Weight& w, const Item& item, const io::Chunk& c, uint8_t* raw) {
   const size_t size = bytes(w.dtype);
-  if (item.permuted_heads != 0) {
+  if (item.permuted_head_dim != 0) {
     for (uint64_t r = 0; r < c.rows; ++r) {
-      const uint64_t from = permuted_row(c.first_row + r, item.placement.view.rows, item.permuted_heads);
+      const uint64_t from = io::hf_row(c.first_row + r, item.permuted_head_dim);
       model.read_stored(w, 0, from * c.cols * size, {raw + r * c.cols * size, c.cols * size});
     }
   } else if (item.transposed) {
@@ -473,6 +467,10 @@ void Job::write_rest(Staging& staging) {
       to.write(at, {buffer, n});
     }
     to.sync();
+  }
+  for (size_t k = 0; k < plan_.extra.size(); ++k) {
+    const std::vector<float>& values = plan_.extra[k].values;
+    files_[0].write(plan_.extra_spots[k].offset, {reinterpret_cast<const uint8_t*>(values.data()), 4 * values.size()});
   }
   std::vector<ItemHashes> hashes;
   for (const Outcome& o : outcomes_) hashes.push_back(o.hashes);

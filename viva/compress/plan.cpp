@@ -9,6 +9,7 @@
 
 #include "viva/base/checked.h"
 #include "viva/io/bitsandbytes.h"
+#include "viva/io/compressed_tensors.h"
 #include "viva/io/safetensors.h"
 
 namespace viva {
@@ -65,7 +66,7 @@ std::string Item::key() const {
   if (placement.format != nullptr) {
     const Coding& c = placement.coding;
     text += fmt::format("|{}|{}|{}|{}|{}|{}|{}|{}", kVersion, c.group, viva::name(c.scale), viva::name(c.arithmetic),
-                        static_cast<int>(c.encoder), c.signed_scale, permuted_heads, transposed);
+                        static_cast<int>(c.encoder), c.signed_scale, permuted_head_dim, transposed);
   }
   for (const io::StoredTensor& t : placement.tensors) text += fmt::format("|{}:{}:{}", t.name, viva::name(t.dtype), fmt::join(t.shape, ","));
   return text;
@@ -81,20 +82,14 @@ Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const Comp
   std::vector<Rule> rules;
   for (const std::string& r : options.rules) rules.push_back(parse_rule(r));
   std::vector<Decision> decisions = decide(model, main, layout, rules);
-  for (size_t i = 0; i < decisions.size(); ++i) {
-    Item item;
-    item.weight = i;
-    item.name = model.weights()[i].name;
-    item.choice = std::move(decisions[i].choice);
-    item.reason = std::move(decisions[i].reason);
-    items.push_back(std::move(item));
-  }
   if (gguf) {
+    place_in_gguf(decisions);
     plan_gguf();
   } else {
+    place_in_directory(decisions);
     plan_huggingface(options);
   }
-  if (std::none_of(items.begin(), items.end(), [](const Item& i) { return i.choice.format != nullptr; })) {
+  if (std::none_of(items.begin(), items.end(), [](const Item& i) { return !i.kept; })) {
     std::string first;
     for (const Item& i : items) {
       if (model.weights()[i.weight].shape.size() >= 2) {
@@ -109,24 +104,37 @@ Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const Comp
   }
 }
 
-void Plan::plan_huggingface(const CompressOptions& options) {
-  for (Item& item : items) {
-    const io::Weight& w = model.weights()[item.weight];
-    if (item.choice.format == nullptr) {
+void Plan::place_in_directory(std::vector<Decision>& decisions) {
+  for (size_t i = 0; i < decisions.size(); ++i) {
+    const io::Weight& w = model.weights()[i];
+    Item item;
+    item.weight = i;
+    item.name = w.name;
+    item.choice = std::move(decisions[i].choice);
+    item.reason = std::move(decisions[i].reason);
+    item.kept = item.choice.format == nullptr;
+    if (item.kept) {
       item.placement = kept_placement(w);
-      continue;
+    } else {
+      const Coding coding = coding_for(item.choice, w, encoder_);
+      switch (layout) {
+        case Layout::kBitsandbytes:
+          item.placement = io::bitsandbytes_placement(item.name, w.shape, w.dtype, *item.choice.format, coding);
+          break;
+        case Layout::kCompressedTensors:
+          item.placement = io::compressed_tensors_placement(item.name, w.shape, *item.choice.format, coding);
+          item.fused_set = io::fused_set(item.name);
+          break;
+        default:
+          item.placement = plain_placement(item.name, w, *item.choice.format, coding);
+          break;
+      }
     }
-    const Coding coding = coding_for(item.choice, w, encoder_);
-    switch (layout) {
-      case Layout::kBitsandbytes:
-        item.placement = io::bitsandbytes_placement(item.name, w.shape, w.dtype, *item.choice.format, coding);
-        break;
-      default:
-        item.placement = plain_placement(item.name, w, *item.choice.format, coding);
-        break;
-    }
+    items.push_back(std::move(item));
   }
+}
 
+void Plan::plan_huggingface(const CompressOptions& options) {
   // Shards are filled in the order of the source; all tensors of a weight stay together.
   const uint64_t limit = directory ? options.shard : UINT64_MAX;
   std::vector<std::vector<size_t>> shards(1);
@@ -193,7 +201,7 @@ void Plan::make_texts() {
   bool head = false;
   for (const Item& item : items) {
     const io::Weight& w = model.weights()[item.weight];
-    const bool quantized = item.choice.format != nullptr;
+    const bool quantized = !item.kept;
     const std::string module = item.name.substr(0, item.name.size() - std::min<size_t>(item.name.size(), 7));
     if (quantized) {
       dtype = w.dtype;
@@ -209,10 +217,21 @@ void Plan::make_texts() {
   if (!config.contains("torch_dtype") && !config.contains("dtype")) config["torch_dtype"] = torch_dtype(dtype);
   const std::vector<std::string> kept_modules(kept.begin(), kept.end());
   if (layout == Layout::kBitsandbytes) config["quantization_config"] = io::bitsandbytes_config(*main.format, dtype, kept_modules, head);
+  if (layout == Layout::kCompressedTensors) {
+    std::vector<io::CompressedGroup> groups;
+    for (const Item& item : items) {
+      if (item.kept) continue;
+      const auto same = [&](const io::CompressedGroup& g) {
+        return g.format == item.choice.format && g.coding.group == item.choice.coding.group;
+      };
+      auto found = std::find_if(groups.begin(), groups.end(), same);
+      if (found == groups.end()) found = groups.insert(groups.end(), {item.choice.format, item.choice.coding, {}});
+      found->modules.push_back(item.name.substr(0, item.name.size() - 7));
+    }
+    config["quantization_config"] = io::compressed_tensors_config(groups, kept_modules, head);
+  }
   texts.emplace_back("config.json", config.dump(2) + "\n");
 }
-
-void Plan::plan_gguf() { throw Error(Code::kUsage, "compress", "GGUF is not written by this build"); }
 
 std::string Plan::safetensors_header(size_t f, const std::vector<ItemHashes>& hashes) const {
   std::vector<io::StoredTensor> list;
@@ -222,7 +241,9 @@ std::string Plan::safetensors_header(size_t f, const std::vector<ItemHashes>& ha
   return io::make_safetensors_header(list, metadata);
 }
 
-std::string Plan::header(size_t file, const std::vector<ItemHashes>& hashes) const { return safetensors_header(file, hashes); }
+std::string Plan::header(size_t file, const std::vector<ItemHashes>& hashes) const {
+  return layout == Layout::kGguf ? gguf_header(hashes, nullptr) : safetensors_header(file, hashes);
+}
 
 std::string Plan::manifest(const std::vector<ItemHashes>& hashes) const {
   std::string text = fmt::format("{{\"viva\":\"{}\",\"format\":{},\"encoder\":\"{}\",\"tensors\":[", kVersion, json_text(main.text),

@@ -8,6 +8,7 @@
 #include "viva/compress/compress.h"
 #include "viva/compress/recipe.h"
 #include "viva/io/checkpoint.h"
+#include "viva/io/gguf_model.h"
 
 // What a run will write, to the byte, before anything is written.
 namespace viva {
@@ -28,7 +29,8 @@ struct Item {
   std::vector<Spot> spots;   // one per tensor of the placement
   std::vector<io::Chunk> chunks;
   std::string fused_set;     // weights of one set share their second-level scale; empty: alone
-  uint64_t permuted_heads = 0;  // rows are interleaved per head on their way (GGUF llama q, k)
+  bool kept = false;            // not what the run is about: copied, or only cast
+  uint64_t permuted_head_dim = 0;  // rows are interleaved within heads of this height on their way (GGUF llama q, k)
   bool transposed = false;      // the source stores (in, out)
 
   uint64_t bytes() const;
@@ -63,6 +65,8 @@ class Plan {
   std::vector<std::pair<std::string, std::string>> texts;    // small files of the result: name, content
   std::vector<std::string> side_files;                       // copied from the source
   std::vector<std::string> warnings;
+  std::vector<io::GgufExtraTensor> extra;                    // GGUF tensors that no weight gives, behind the items
+  std::vector<Spot> extra_spots;
 
   // All bytes of the result.
   uint64_t total_bytes() const;
@@ -76,10 +80,14 @@ class Plan {
  private:
   void plan_huggingface(const CompressOptions& options);
   void plan_gguf();
+  void place_in_directory(std::vector<Decision>& decisions);
+  void place_in_gguf(const std::vector<Decision>& decisions);
   void make_texts();
   std::string safetensors_header(size_t file, const std::vector<ItemHashes>& hashes) const;
+  std::string gguf_header(const std::vector<ItemHashes>& hashes, std::vector<uint64_t>* offsets) const;
 
   Encoder encoder_;
+  io::GgufMetadata metadata_;  // GGUF
   uint64_t side_bytes_ = 0;
 };
 

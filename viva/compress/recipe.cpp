@@ -8,6 +8,7 @@
 
 #include "viva/base/checked.h"
 #include "viva/io/bitsandbytes.h"
+#include "viva/io/compressed_tensors.h"
 
 namespace viva {
 
@@ -41,12 +42,14 @@ Choice parse_choice(std::string_view text, bool gguf) {
   choice.text = text;
   if (text == "keep") return choice;
   // A format that both worlds have carries other bytes in GGUF and is a format of its own there.
-  const Format* format = gguf ? find_format(std::string(text) + "-gguf") : nullptr;
-  if (format == nullptr) format = find_format(text);
+  auto parsed = gguf ? parse_format(std::string(text) + "-gguf") : std::nullopt;
+  if (!parsed) parsed = parse_format(text);
   std::string known;
   for (const Format* f : formats()) known += fmt::format("{}{}", known.empty() ? "" : ", ", f->name);
-  if (format == nullptr) throw Error(Code::kUsage, "format", fmt::format("there is no format '{}'", text), "formats: " + known);
+  if (!parsed) throw Error(Code::kUsage, "format", fmt::format("there is no format '{}'", text), "formats: " + known);
+  const Format* format = parsed->format;
   choice.format = format;
+  choice.coding = parsed->coding;
   const auto layouts = layouts_of(*format);
   const bool fits = gguf ? format->gguf_type >= 0 : std::any_of(layouts.begin(), layouts.end(), [](Layout l) { return l != Layout::kGguf; });
   if (!fits && gguf) {
@@ -139,9 +142,10 @@ std::string keep_reason(const io::Weight& w, bool modules) {
   return {};
 }
 
-std::string refusal(Layout layout, const io::Weight& w, const Format& format) {
+std::string refusal(Layout layout, const io::Weight& w, const Choice& choice) {
   switch (layout) {
-    case Layout::kBitsandbytes: return io::bitsandbytes_refuses(w.shape, format);
+    case Layout::kBitsandbytes: return io::bitsandbytes_refuses(w.shape, *choice.format);
+    case Layout::kCompressedTensors: return io::compressed_tensors_refuses(w.shape, *choice.format, choice.coding);
     default: return {};
   }
 }
@@ -175,7 +179,7 @@ std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, La
       }
     }
     if (d.choice.format != nullptr) {
-      const std::string refused = refusal(layout, w, *d.choice.format);
+      const std::string refused = refusal(layout, w, d.choice);
       if (!refused.empty()) d = Decision{Choice{}, refused};
     }
     decisions.push_back(std::move(d));
