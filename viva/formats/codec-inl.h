@@ -21,7 +21,7 @@ struct Codec {
 
   struct Sizes {
     size_t group, groups, codes_bytes, fields, fields_bytes, block_bytes, row_bytes;
-    size_t field_bytes[kMaxFields], field_at[kMaxFields];
+    size_t field_bytes[kMaxFields] = {}, field_at[kMaxFields] = {};
 
     Sizes(size_t cols, const Coding& coding) {
       group = coding.group != 0 ? coding.group : Fmt::kGroup;

@@ -292,6 +292,10 @@ VIVA_INL I bf16_bits(F x) {
 VIVA_INL F bf16_value(I b) { return from_bits(shl<16>(b)); }
 
 VIVA_INL I f16_bits(F x) {
+#if !defined(VIVA_SCALAR_LANES) && HWY_TARGET <= HWY_AVX2
+  const auto half = hn::BitCast(hn::Rebind<uint16_t, DF>(), hn::DemoteTo(hn::Rebind<hwy::float16_t, DF>(), x.v));
+  return hn::PromoteTo(DI(), half);
+#else
   const I u = bits(x);
   const I sign = shr<16>(u) & I(0x8000);
   const I a = u & I(0x7fffffff);
@@ -299,6 +303,7 @@ VIVA_INL I f16_bits(F x) {
   const I normal = shr<13>(a + I(0xfff) + (shr<13>(a) & I(1)) - I(0x38000000));
   const I finite = select(a < I(0x38800000), small, normal);
   return sign | select(a < I(0x477ff000), finite, I(0x7c00));
+#endif
 }
 // Finite f16 only.
 VIVA_INL F f16_value(I b) {

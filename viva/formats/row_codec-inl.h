@@ -78,9 +78,11 @@ struct RowCodec {
     const Sizes s(cols, coding);
     const size_t padded = round_up(cols, kRowLanes);
     for (size_t k = cols; k < padded; ++k) row[k] = 0.0f;
-    const F* v = reinterpret_cast<const F*>(row);
+    // Rows that are aligned and need no padding are read where they lie.
+    const bool in_place = cols == padded && reinterpret_cast<uintptr_t>(x) % 64 == 0;
     for (size_t r = 0; r < rows; ++r, packed += s.row_bytes) {
-      std::memcpy(row, x + r * cols, cols * sizeof(float));
+      const F* v = reinterpret_cast<const F*>(in_place ? x + r * cols : row);
+      if (!in_place) std::memcpy(row, x + r * cols, cols * sizeof(float));
       const size_t n = padded / kLanes;
       const Fit fit = kEncoder == Encoder::kBest ? Fmt::best(v, n, coding) : Fmt::reference(v, n, coding);
       I field[Groups::kMaxFields];
