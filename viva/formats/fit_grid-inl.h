@@ -36,7 +36,7 @@ VIVA_INL F grid_code(F x, F inverse, F low, F high) { return min(max(round_small
 template <bool kAlongRow, class Decoded>
 VIVA_INL F squared_error(const F* x, size_t n, Decoded decoded) {
   F sum[1];
-  group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) {
+  group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
     const F e = x[i] - decoded(x[i]);
     acc[0] = acc[0] + e * e;
   });
@@ -61,7 +61,7 @@ struct Leader {
 template <bool kAlongRow>
 VIVA_INL M try_two(const F* x, size_t n, F a, F b, F low, F high, Leader& leader) {
   F sum[4];
-  group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) {
+  group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
     const F v = x[i], p = grid_code(v, a, low, high), q = grid_code(v, b, low, high);
     acc[0] = acc[0] + p * v, acc[1] = acc[1] + p * p;
     acc[2] = acc[2] + q * v, acc[3] = acc[3] + q * q;
@@ -74,7 +74,7 @@ VIVA_INL M try_two(const F* x, size_t n, F a, F b, F low, F high, Leader& leader
 template <bool kAlongRow>
 VIVA_INL void try_signs(const F* x, size_t n, F a, F low, F high, Leader& leader) {
   F sum[4];
-  group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) {
+  group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
     const F v = x[i], r = round_small(v * a);
     const F p = min(max(r, low), high), q = min(max(r, -high), -low);
     acc[0] = acc[0] + p * v, acc[1] = acc[1] + p * p;
@@ -97,7 +97,7 @@ template <bool kAlongRow, class Value>
 VIVA_INL void measure_two(const F* x, size_t n, F p, F q, F low, F high, Unit unit, Value value, F& least, F& scale) {
   const F pi = reciprocal(p * F(unit.step_per_stored)), qi = reciprocal(q * F(unit.step_per_stored));
   F errors[2];
-  group_sums<kAlongRow>(n, errors, [&](size_t i, F* acc) {
+  group_sums<kAlongRow>(n, errors, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
     const F v = x[i], e = v - value(grid_code(v, pi, low, high), p), f = v - value(grid_code(v, qi, low, high), q);
     acc[0] = acc[0] + e * e, acc[1] = acc[1] + f * f;
   });
@@ -114,12 +114,12 @@ VIVA_INL M settle(const F* x, size_t n, F absmax, const Leader& leader, F low, F
                   F error, F& scale) {
   const F t = reciprocal(leader.scale);
   F sum[2];
-  group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) {
+  group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
     const F q = grid_code(x[i], t, low, high);
     acc[0] = acc[0] + q * x[i], acc[1] = acc[1] + q * q;
   });
   const F per(unit.stored_per_step);
-  const auto near = [&](F s, int step) { return stored_scale(stored, stored_value(stored, stored_bits(stored, s) + I(step))); };
+  const auto near = [&](F s, int step) VIVA_INL_LAMBDA { return stored_scale(stored, stored_value(stored, stored_bits(stored, s) + I(step))); };
   const F refit = sum[0] / max(sum[1], F(1.0f)) * per;
   const F limit = error * F(kClearly);
   F least = limit;

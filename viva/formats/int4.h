@@ -35,8 +35,8 @@ struct Int4 {
     Fit fit = reference(x, n, c);
     F absmax(0.0f);
     for (size_t i = 0; i < n; ++i) absmax = max(absmax, abs(x[i]));
-    const F error = squared_error<false>(x, n, [&](F v) { return value(code(v, fit), fit); });
-    const auto scaled = [](F q, F scale) { return q * scale; };
+    const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
     search_scale<false>(x, n, absmax, kSteps, -8.0f, 7.0f, c.signed_scale, c.scale, Unit(), scaled, error, fit.scale);
     return fit;
   }

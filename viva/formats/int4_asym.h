@@ -43,7 +43,7 @@ struct Int4Asym {
     const F absmax = max(high, -low);
     const M ok = searchable(absmax);
     if (none(ok)) return fit;
-    const F error = squared_error<false>(x, n, [&](F v) { return value(code(v, fit), fit); });
+    const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const F unit = F(1.0f) / select(ok, high - low, F(1.0f));
     Leader leader;
     F zero(8.0f);
@@ -55,7 +55,7 @@ struct Int4Asym {
         zero = select(better, z, zero);
       }
     }
-    const auto scaled = [](F q, F scale) { return q * scale; };
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
     F scale = fit.scale;
     const M found = settle<false>(x, n, absmax, leader, -zero, F(15.0f) - zero, c.scale, Unit(), scaled, error, scale) & ok;
     return {select(found, scale, fit.scale), select(found, zero, fit.zero)};

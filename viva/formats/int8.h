@@ -38,8 +38,8 @@ struct Int8 {
   // The weight itself is coded, not its cast.
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     Fit fit = reference(x, n, c);
-    const F error = squared_error<true>(x, n, [&](F v) { return value(round(cast(v) * fit.inverse), fit); });
-    const auto scaled = [](F q, F scale) { return q * scale * F(kPerCode); };
+    const F error = squared_error<true>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(round(cast(v) * fit.inverse), fit); });
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale * F(kPerCode); };
     const M found = search_scale<true>(x, n, row_absmax(x, n), kSteps, -127.0f, 127.0f, false, DType::kF32,
                                        Unit{127.0f, kPerCode}, scaled, error, fit.scale);
     fit.as_reference = none(found);

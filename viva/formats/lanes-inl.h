@@ -7,8 +7,12 @@
 // the same bits. Products and sums are never fused (the build sets -ffp-contract=off).
 
 #undef VIVA_INL
+#undef VIVA_INL_LAMBDA
 #undef VIVA_LANES_OPEN
 #undef VIVA_LANES_CLOSE
+
+// Behind a lambda's parameters: it is inlined as VIVA_INL functions are.
+#define VIVA_INL_LAMBDA __attribute__((always_inline))
 
 #if defined(VIVA_SCALAR_LANES)
 

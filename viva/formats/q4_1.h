@@ -35,7 +35,7 @@ struct Q4_1 {
   };
   static VIVA_INL void lines_two(const F* x, size_t n, F mean, F t, F u, F low, F below, Line (&out)[2]) {
     F s[6];
-    group_sums<false>(n, s, [&](size_t i, F* acc) {
+    group_sums<false>(n, s, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
       const F v = x[i] - mean;
       const F p = grid_code(x[i] - low, t, F(0.0f), F(15.0f)), q = grid_code(x[i] - below, u, F(0.0f), F(15.0f));
       acc[0] = acc[0] + p * v, acc[1] = acc[1] + p * p, acc[2] = acc[2] + p;
@@ -50,7 +50,7 @@ struct Q4_1 {
     }
   }
   static VIVA_INL F error_of(const F* x, size_t n, const Fit& fit) {
-    return squared_error<false>(x, n, [&](F v) { return value(code(v, fit), fit); });
+    return squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
   }
   static VIVA_INL Fit stored(F scale, F minimum) {
     const F s = stored_scale(DType::kF16, scale);
@@ -66,7 +66,7 @@ struct Q4_1 {
     if (none(ok)) return fit;
     const F unit = F(1.0f) / select(ok, range, F(1.0f));
     F total[1];
-    group_sums<false>(n, total, [&](size_t i, F* acc) { acc[0] = acc[0] + x[i]; });
+    group_sums<false>(n, total, [&](size_t i, F* acc) VIVA_INL_LAMBDA { acc[0] = acc[0] + x[i]; });
     const F mean = total[0] / F(static_cast<float>(n));
     Line leader = {F(-1.0f), F(1.0f), F(0.0f)};
     for (float cut : kCuts) {

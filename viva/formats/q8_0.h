@@ -34,8 +34,8 @@ struct Q8_0 {
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     const Fit old = reference(x, n, c);
     Fit fit = {stored_scale(DType::kF16, old.scale), old.inverse};
-    const F error = squared_error<false>(x, n, [&](F v) { return value(code(v, fit), fit); });
-    const auto scaled = [](F q, F scale) { return q * scale; };
+    const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
     const M found = search_scale<false>(x, n, old.scale * F(127.0f), kSteps, -127.0f, 127.0f, false, DType::kF16, Unit(), scaled,
                                         error, fit.scale);
     fit.inverse = select(found, reciprocal(fit.scale), fit.inverse);

@@ -56,7 +56,7 @@ struct RowCodec {
 
   template <class M>
   static VIVA_INL void write_codes(const F* x, size_t cols, const Fit& fit, uint8_t* out) {
-    const auto code = [&](size_t i) {
+    const auto code = [&](size_t i) VIVA_INL_LAMBDA {
       const auto c = M::code(x[i], fit);
       if constexpr (std::is_same_v<decltype(c), const F>) {
         return low_bits(c);
@@ -121,7 +121,7 @@ struct RowCodec {
         field[f] = I(bits);
       }
       const Fit fit = Fmt::load(field, coding);
-      const auto value = [&](const uint8_t* p) {
+      const auto value = [&](const uint8_t* p) VIVA_INL_LAMBDA {
         I c = load_low<kBytes>(p);
         if constexpr (Groups::kSigned) c = (c ^ I(128)) - I(128);
         return Groups::value(c, fit);

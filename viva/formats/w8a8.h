@@ -32,10 +32,10 @@ struct W8a8 {
 
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     Fit fit = reference(x, n, c);
-    const F error = squared_error<true>(x, n, [&](F v) {
+    const F error = squared_error<true>(x, n, [&](F v) VIVA_INL_LAMBDA {
       return round(clamp(round_to(c.arithmetic, v / fit.scale), -128.0f, 127.0f)) * fit.scale;
     });
-    const auto scaled = [](F q, F scale) { return q * scale; };
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
     fit.as_reference = none(search_scale<true>(x, n, row_absmax(x, n), kSteps, -128.0f, 127.0f, false, c.scale, Unit(), scaled,
                                                error, fit.scale));
     fit.inverse = reciprocal(fit.scale);
