@@ -72,6 +72,9 @@ VIVA_INL F from_bits(I a) { return std::bit_cast<float>(a.v); }
 VIVA_INL bool none(M a) { return !a.m; }
 // table[i] for i in 0..15.
 VIVA_INL F lookup16(const float* table, I i) { return table[i.v]; }
+VIVA_INL F lookup8(const float* table, I i) { return table[i.v]; }  // i in 0..7
+VIVA_INL I count(I c, M m) { return c.v + (m.m ? 1 : 0); }          // c + 1 where m
+VIVA_INL I to_int(I a) { return a; }
 VIVA_INL F load(const float* p) { return *p; }
 VIVA_INL void store(F a, float* p) { *p = a.v; }
 VIVA_INL I load(const int32_t* p) { return *p; }
@@ -192,6 +195,23 @@ template <int kBytes> VIVA_INL I load_low(const uint8_t* p) {
   }
 }
 
+VIVA_INL I count(I c, M m) { return hn::Sub(c.v, hn::VecFromMask(DI(), hn::RebindMask(DI(), m.m))); }
+VIVA_INL I to_int(I a) { return a; }
+
+VIVA_INL F lookup8(const float* table, I i) {
+  if constexpr (kLanes == 16) {
+    const auto half = hn::LoadU(hn::Half<DF>(), table);
+    return hn::TableLookupLanes(hn::Combine(DF(), half, half), hn::IndicesFromVec(DF(), i.v));
+  } else if constexpr (kLanes == 8) {
+    return hn::TableLookupLanes(hn::LoadU(DF(), table), hn::IndicesFromVec(DF(), i.v));
+  } else {
+    const auto index = hn::IndicesFromVec(DF(), hn::And(i.v, hn::Set(DI(), 3)));
+    const VF a = hn::TableLookupLanes(hn::LoadU(DF(), table), index);
+    const VF b = hn::TableLookupLanes(hn::LoadU(DF(), table + 4), index);
+    return hn::IfThenElse(hn::RebindMask(DF(), hn::Gt(i.v, hn::Set(DI(), 3))), b, a);
+  }
+}
+
 VIVA_INL F lookup16(const float* table, I i) {
   if constexpr (kLanes == 16) {
     return hn::TableLookupLanes(hn::LoadU(DF(), table), hn::IndicesFromVec(DF(), i.v));
@@ -202,11 +222,8 @@ VIVA_INL F lookup16(const float* table, I i) {
     const VF b = hn::TableLookupLanes(hn::LoadU(DF(), table + 8), index);
     return hn::IfThenElse(hn::RebindMask(DF(), hn::Gt(i.v, hn::Set(DI(), 7))), b, a);
   } else {
-    alignas(16) int32_t index[kLanes];
-    alignas(16) float value[kLanes];
-    hn::Store(i.v, DI(), index);
-    for (size_t l = 0; l < kLanes; ++l) value[l] = table[index[l]];
-    return hn::Load(DF(), value);
+    const I low(hn::And(i.v, hn::Set(DI(), 7)));
+    return hn::IfThenElse(hn::RebindMask(DF(), hn::Gt(i.v, hn::Set(DI(), 7))), lookup8(table + 8, low).v, lookup8(table, low).v);
   }
 }
 
