@@ -1,5 +1,5 @@
-// Searching tables of levels and rounding to small floats, over lanes; shared by the table and float formats. Like
-// lanes-inl.h it is included once per SIMD target and once for the scalar twin.
+// Searching tables of levels, rounding to small floats and choosing scales, over lanes; shared by the table and float
+// formats. Like lanes-inl.h it is included once per SIMD target and once for the scalar twin.
 
 VIVA_LANES_OPEN
 
@@ -29,5 +29,103 @@ struct Levels16 {
     return count(c + c, lookup8(fourth, c) < v);
   }
 };
+
+// Eight ascending magnitudes of a format whose sign is a bit.
+struct Levels8 {
+  alignas(64) float level[8];
+  alignas(64) float third[8];  // thresholds 0, 2, 4, 6
+  float first, second[2];      // thresholds 3; 1, 5
+
+  constexpr explicit Levels8(const std::array<float, 8>& l) : level{}, third{}, first(0), second{} {
+    float t[7] = {};
+    for (int i = 0; i < 8; ++i) level[i] = l[i];
+    for (int i = 0; i < 7; ++i) t[i] = (l[i] + l[i + 1]) * 0.5f;
+    for (int i = 0; i < 4; ++i) third[i] = t[2 * i];
+    first = t[3], second[0] = t[1], second[1] = t[5];
+  }
+
+  // How many thresholds times `unit` lie below a.
+  VIVA_INL I nearest(F a, F unit) const {
+    const M above = F(first) * unit < a;
+    I c = count(I(0), above);
+    c = count(c + c, select(above, F(second[1]), F(second[0])) * unit < a);
+    return count(c + c, lookup8(third, c) * unit < a);
+  }
+  VIVA_INL I nearest(F a) const {
+    const M above = F(first) < a;
+    I c = count(I(0), above);
+    c = count(c + c, select(above, F(second[1]), F(second[0])) < a);
+    return count(c + c, lookup8(third, c) < a);
+  }
+};
+
+// ---- E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6; bit 3 is the sign ----
+
+inline constexpr Levels8 kE2m1Magnitudes{{0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f}};
+alignas(64) inline constexpr float kE2m1Values[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                                      -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+
+// A number whose last mantissa bit is worth the step of a small float at `a`: adding and subtracting it rounds `a` to
+// that step, ties to even. kLowest is the smallest normal, kMan the mantissa bits.
+template <int kMan>
+VIVA_INL F rounder(F a, float lowest) {
+  return from_bits((bits(max(a, F(lowest))) & I(0x7f800000)) + I((23 - kMan) << 23));
+}
+// a in 0..6 rounded to E2M1, ties to the even code.
+VIVA_INL F e2m1_round(F a) {
+  const F r = rounder<1>(a, 1.0f);
+  return (a + r) - r;
+}
+// The code of a in 0..6.
+VIVA_INL I e2m1_magnitude(F a) {
+  const I r = bits(rounder<1>(a, 1.0f));
+  // The sum's last bits count steps; every binade above the first adds two codes.
+  return bits(a + from_bits(r)) - r + (shr<22>(r) - I((127 + 22) << 1));
+}
+VIVA_INL I e2m1_code(F v) {
+  return e2m1_magnitude(min(abs(v), F(6.0f))) | select(v < F(0.0f), I(8), I(0));
+}
+
+// ---- E4M3 and E8M0 ----
+
+// a in 0..448 rounded to E4M3, ties to even.
+VIVA_INL F e4m3_round(F a) {
+  const F r = rounder<3>(a, 0x1p-6f);
+  return (a + r) - r;
+}
+VIVA_INL F e8m0_value(I e) { return from_bits(select(e == I(0), I(0x00400000), shl<23>(e))); }
+// The reciprocal of e8m0_value(e), e in 0..254: exact.
+VIVA_INL F e8m0_inverse(I e) { return e8m0_value(I(254) - e); }
+
+// ---- choosing scales ----
+
+VIVA_INL F absmax_of(const F* x, size_t n) {
+  F a(0.0f), b(0.0f);
+  size_t i = 0;
+  for (; i + 2 <= n; i += 2) a = max(a, abs(x[i])), b = max(b, abs(x[i + 1]));
+  if (i < n) a = max(a, abs(x[i]));
+  return max(a, b);
+}
+
+// Magnitudes whose squares neither overflow nor vanish; outside of them the search leaves the reference alone.
+VIVA_INL M searchable(F absmax) { return (F(0x1p-40f) < absmax) & (absmax < F(0x1p40f)); }
+
+// A scale with 16 significant bits. Scales that the search stores lie on this grid, so that coding the decoded values
+// again finds the very same scale; what it costs (2^-17 of the value) is far below the format's own error.
+VIVA_INL F coarse(F s) { return from_bits((bits(s) + I(0x7f)) & I(~0xff)); }
+
+// The squared error of a group as the format will decode it.
+template <class Fmt, class Fit>
+VIVA_INL F error_of(const F* x, size_t n, const Fit& fit) {
+  F sum(0.0f);
+  for (size_t i = 0; i < n; ++i) {
+    const F d = x[i] - Fmt::value(Fmt::code(x[i], fit), fit);
+    sum = sum + d * d;
+  }
+  return sum;
+}
+
+// Whether an error found by search beats the reference's, with room for the rounding of f32 sums.
+VIVA_INL M beats(F error, F reference) { return error < reference * F(1.0f - 1e-5f); }
 
 VIVA_LANES_CLOSE

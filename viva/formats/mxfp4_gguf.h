@@ -1,0 +1,47 @@
+// MXFP4 of ggml: blocks of 32, an E8M0 byte and sixteen bytes of E2M1 codes, the two halves of the block in the two
+// nibbles.
+
+#include "viva/formats/levels-inl.h"
+
+VIVA_LANES_OPEN
+
+struct Mxfp4Gguf {
+  static constexpr std::string_view kName = "mxfp4-gguf";
+  static constexpr std::string_view kSummary = "E2M1, 32 values share a power of two (ggml)";
+  static constexpr uint32_t kGroup = 32;
+  static constexpr int kCodeBits = 4;
+  static constexpr Order kOrder = Order::kHalves;
+  static constexpr bool kInterleaved = true;
+  static constexpr int kGgufType = 39;
+
+  struct Fit {
+    I exponent;
+    F scale, inverse;
+  };
+
+  static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kU8}}; }
+  static VIVA_INL Fit fit_of(I e) { return {e, e8m0_value(e), e8m0_inverse(e)}; }
+
+  // floor(log2(absmax)) - 2. ggml's logarithm is a float: just below a power of two it has already that power's value.
+  static Fit reference(const F* x, size_t n, const Coding&) {
+    const F absmax = absmax_of(x, n);
+    const I e = shr<23>(bits(absmax) + I(kLogRounds)) - I(2);
+    return fit_of(select(e < I(0), I(0), e));
+  }
+  static constexpr int kLogRounds = 0;
+
+  static Fit best(const F* x, size_t n, const Coding& coding) { return reference(x, n, coding); }
+
+  // A tie takes the smaller magnitude; zero never has a sign.
+  static VIVA_INL I code(F x, const Fit& fit) {
+    const I m = kE2m1Magnitudes.nearest(abs(x) * fit.inverse);
+    return m | select((x < F(0.0f)) & (I(0) < m), I(8), I(0));
+  }
+  static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kE2m1Values, code) * fit.scale; }
+  static void store(const Fit& fit, const Coding&, I* field) { field[0] = fit.exponent; }
+  static Fit load(const I* field, const Coding&) { return fit_of(field[0]); }
+};
+
+using ThisFormat = Mxfp4Gguf;
+
+VIVA_LANES_CLOSE
