@@ -8,7 +8,7 @@
 //   reference(x, n, coding), best(...)      choose a Fit for x[0..n)
 //   code(x, fit), value(code, fit)          a code (I, or an integer-valued F), and what it stands for
 //   store(fit, coding, I*), load(I*, coding)   fields as bits (the low bytes of each lane)
-// and may have kGroups, kGgufType, kRowPanel, kSignedScale, kCodesAlign, kCodesType, observe, share, and
+// and may have kGroups, kGgufType, kRowPanel, kSignedScale, kCodesAlign, kCodesType, kPerBlock, observe, share, and
 // reference_code<dtype>(x, fit) where the reference's codes are not `code`: its quotients are rounded to that dtype.
 
 VIVA_LANES_OPEN
@@ -18,6 +18,13 @@ struct Codec {
   using Fit = typename Fmt::Fit;
   static constexpr size_t kMaxFields = 4;
   static constexpr bool kSigned = requires { Fmt::kSignedCodes; };  // 8-bit codes are two's complement
+
+  // Interleaved formats may put the fields of several groups before their codes (NVFP4 of ggml: four).
+  static constexpr size_t per_block() {
+    if constexpr (requires { Fmt::kPerBlock; }) return Fmt::kPerBlock;
+    return 1;
+  }
+  static constexpr size_t kPerBlock = per_block();
 
   struct Sizes {
     size_t group, groups, codes_bytes, fields, fields_bytes, block_bytes, row_bytes;
@@ -36,8 +43,8 @@ struct Codec {
         fields_bytes += field_bytes[f];
       }
       if constexpr (Fmt::kInterleaved) {
-        block_bytes = fields_bytes + ceil_div(group * Fmt::kCodeBits, 8);
-        codes_bytes = groups * block_bytes;
+        block_bytes = kPerBlock * (fields_bytes + ceil_div(group * Fmt::kCodeBits, 8));
+        codes_bytes = ceil_div(groups, kPerBlock) * block_bytes;
         row_bytes = codes_bytes;
       } else {
         block_bytes = 0;
@@ -51,10 +58,12 @@ struct Codec {
       }
     }
     size_t codes_offset(size_t g) const {
-      return Fmt::kInterleaved ? g * block_bytes + fields_bytes : g * group * Fmt::kCodeBits / 8;
+      if (!Fmt::kInterleaved) return g * group * Fmt::kCodeBits / 8;
+      return g / kPerBlock * block_bytes + kPerBlock * fields_bytes + g % kPerBlock * (group * Fmt::kCodeBits / 8);
     }
     size_t field_offset(size_t g, size_t f) const {
-      return Fmt::kInterleaved ? g * block_bytes + field_at[f] : field_at[f] + g * field_bytes[f];
+      if (!Fmt::kInterleaved) return field_at[f] + g * field_bytes[f];
+      return g / kPerBlock * block_bytes + g % kPerBlock * fields_bytes + field_at[f];
     }
   };
 
@@ -239,7 +248,7 @@ struct Codec {
     });
   }
   static bool needs_padding(const Sizes& s, size_t cols) {
-    return (Fmt::kInterleaved && cols % s.group != 0) || (!Fmt::kInterleaved && s.codes_bytes != ceil_div(cols * Fmt::kCodeBits, 8));
+    return (Fmt::kInterleaved && cols % (kPerBlock * s.group) != 0) || (!Fmt::kInterleaved && s.codes_bytes != ceil_div(cols * Fmt::kCodeBits, 8));
   }
 
   static VIVA_INL F value(I c, const Fit& fit) {

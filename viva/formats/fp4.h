@@ -36,7 +36,17 @@ struct Fp4 {
     return {last ? safe : absmax, F(1.0f) / safe, last};
   }
 
-  static Fit best(const F* x, size_t n, const Coding& coding) { return reference(x, n, coding); }
+  static constexpr std::array<float, 8> kShares = {0.75f, 0.8f, 0.85f, 0.9f, 0.95f, 1.0f, 1.05f, 1.1f};
+
+  static Fit best(const F* x, size_t n, const Coding& coding) {
+    const Fit first = reference(x, n, coding);
+    const F absmax = absmax_of(x, n);
+    const auto snap = [](F v) { return copy_sign(lookup8(kMagnitudes.level, kMagnitudes.nearest(abs(v))), v); };
+    const F scale = search_scale(x, n, absmax, kShares, false, 1.2f, snap);
+    const Fit found = {scale, F(1.0f) / scale, first.divide};
+    const M better = searchable(absmax) & beats(error_of<Fp4>(x, n, found), error_of<Fp4>(x, n, first));
+    return {select(better, found.scale, first.scale), select(better, found.inverse, first.inverse), first.divide};
+  }
 
   static VIVA_INL I code(F x, const Fit& fit) {
     return to_int(lookup16(kCodes, kSorted.nearest(clamp(fit.divide ? x / fit.scale : x * fit.inverse, -1.0f, 1.0f))));

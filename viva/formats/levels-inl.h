@@ -86,6 +86,17 @@ VIVA_INL I e2m1_code(F v) {
   return e2m1_magnitude(min(abs(v), F(6.0f))) | select(v < F(0.0f), I(8), I(0));
 }
 
+// The squared error of x as E2M1, in units of the scale whose inverse is given.
+VIVA_INL F e2m1_error(const F* x, size_t n, F inverse) {
+  F sum(0.0f);
+  for (size_t i = 0; i < n; ++i) {
+    const F a = abs(x[i] * inverse);
+    const F d = a - e2m1_round(min(a, F(6.0f)));
+    sum = sum + d * d;
+  }
+  return sum;
+}
+
 // ---- E4M3 and E8M0 ----
 
 // a in 0..448 rounded to E4M3, ties to even.
@@ -123,6 +134,52 @@ VIVA_INL F error_of(const F* x, size_t n, const Fit& fit) {
     sum = sum + d * d;
   }
   return sum;
+}
+
+// The scale, among shares of the largest magnitude and the least-squares fits of their codes, that leaves the lowest
+// squared error: with the codes of a trial scale the best scale is A / B (A = sum of x * level, B = sum of level^2) and
+// takes A^2 / B off the sum of squares, so one pass scores a trial and refines it. The winner is refined once more.
+// `snap` gives the level nearest to x / scale. Scales above `cap` times the largest magnitude are left out: below it the
+// largest value keeps the outermost level, so that coding the decoded values again finds the same scale exactly.
+template <size_t kTrials, class Snap>
+VIVA_INL F search_scale(const F* x, size_t n, F absmax, const std::array<float, kTrials>& shares, bool both_signs,
+                        float cap, Snap snap) {
+  const F limit = absmax * F(cap), inverse = F(1.0f) / absmax;
+  F scale = absmax, score(0.0f);
+  const auto offer = [&](F a, F b) {
+    const F s = a / b;
+    const M better = (score < a * s) & (abs(s) <= limit);
+    scale = select(better, s, scale);
+    score = select(better, a * s, score);
+  };
+  for (const float share : shares) {
+    const F t = inverse * F(1.0f / share);
+    F a(0.0f), b(0.0f), c(0.0f), d(0.0f);
+    if (both_signs) {
+      for (size_t i = 0; i < n; ++i) {
+        const F v = x[i] * t, up = snap(v), down = snap(-v);
+        a = a + x[i] * up, b = b + up * up;
+        c = c + x[i] * down, d = d + down * down;
+      }
+      offer(a, b);
+      offer(c, d);
+    } else {
+      for (size_t i = 0; i < n; ++i) {
+        const F up = snap(x[i] * t);
+        a = a + x[i] * up, b = b + up * up;
+      }
+      offer(a, b);
+    }
+  }
+  const F t = F(1.0f) / scale;
+  F a(0.0f), b(0.0f);
+  for (size_t i = 0; i < n; ++i) {
+    const F l = snap(x[i] * t);
+    a = a + x[i] * l, b = b + l * l;
+  }
+  offer(a, b);
+  // Next to the largest magnitude it is that magnitude: values that came from this format are met exactly.
+  return select(abs(abs(scale) - absmax) <= absmax * F(0x1p-13f), copy_sign(absmax, scale), scale);
 }
 
 // Whether an error found by search beats the reference's, with room for the rounding of f32 sums.

@@ -29,7 +29,21 @@ struct Mxfp4 {
     return fit_of(e);
   }
 
-  static Fit best(const F* x, size_t n, const Coding& coding) { return reference(x, n, coding); }
+  // The reference's exponent, or one below or above it.
+  static Fit best(const F* x, size_t n, const Coding& coding) {
+    const Fit first = reference(x, n, coding);
+    F lowest = error_of<Mxfp4>(x, n, first);
+    I e = first.exponent;
+    for (const int k : {-1, 1}) {
+      const I near = first.exponent + I(k);
+      const Fit trial = fit_of(select(near < I(0), I(0), near));
+      const F error = error_of<Mxfp4>(x, n, trial);
+      const M better = beats(error, lowest);
+      lowest = select(better, error, lowest);
+      e = select(better, trial.exponent, e);
+    }
+    return fit_of(select(searchable(absmax_of(x, n)), e, first.exponent));
+  }
 
   static VIVA_INL I code(F x, const Fit& fit) { return e2m1_code(x * fit.inverse); }
   static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kE2m1Values, code) * fit.scale; }

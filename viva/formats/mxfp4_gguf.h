@@ -24,13 +24,34 @@ struct Mxfp4Gguf {
 
   // floor(log2(absmax)) - 2. ggml's logarithm is a float: just below a power of two it has already that power's value.
   static Fit reference(const F* x, size_t n, const Coding&) {
-    const F absmax = absmax_of(x, n);
-    const I e = shr<23>(bits(absmax) + I(kLogRounds)) - I(2);
-    return fit_of(select(e < I(0), I(0), e));
+    return fit_of(floor_log2_less2(absmax_of(x, n)));
   }
-  static constexpr int kLogRounds = 0;
+  static VIVA_INL I floor_log2_less2(F absmax) {
+    const I u = bits(absmax), up = shr<23>(u + I(64));
+    // In the last places below 2^k the logarithm is k - 1.4427 * 2^-24 * places, and rounds to k where floats next to
+    // k are at least twice as far apart.
+    const I k = up - I(127);
+    const F at = select(I(0) < k, to_float(k) - F(0.5f), to_float(I(0) - k));
+    const I places = to_int(from_bits(bits(at) & I(0x7f800000)) * F(0.6931472f));
+    const I e = shr<23>(select(shl<23>(up) - u < places + I(1), shl<23>(up), u)) - I(2);
+    return select(e < I(0), I(0), e);
+  }
 
-  static Fit best(const F* x, size_t n, const Coding& coding) { return reference(x, n, coding); }
+  // The reference's exponent, or one below or above it.
+  static Fit best(const F* x, size_t n, const Coding& coding) {
+    const Fit first = reference(x, n, coding);
+    F lowest = error_of<Mxfp4Gguf>(x, n, first);
+    I e = first.exponent;
+    for (const int k : {-1, 1}) {
+      const I near = first.exponent + I(k);
+      const Fit trial = fit_of(select(near < I(0), I(0), near));
+      const F error = error_of<Mxfp4Gguf>(x, n, trial);
+      const M better = beats(error, lowest);
+      lowest = select(better, error, lowest);
+      e = select(better, trial.exponent, e);
+    }
+    return fit_of(select(searchable(absmax_of(x, n)), e, first.exponent));
+  }
 
   // A tie takes the smaller magnitude; zero never has a sign.
   static VIVA_INL I code(F x, const Fit& fit) {

@@ -28,14 +28,23 @@ struct Nf4 {
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF32}}; }
 
   static Fit reference(const F* x, size_t n, const Coding& coding) {
-    F absmax(0.0f);
-    for (size_t i = 0; i < n; ++i) absmax = max(absmax, abs(x[i]));
+    const F absmax = absmax_of(x, n);
     const F safe = max(absmax, F(1e-38f));
     const bool last = n < (coding.group != 0 ? coding.group : kGroup);
     return {last ? safe : absmax, F(1.0f) / safe, last};
   }
 
-  static Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+  static constexpr std::array<float, 8> kShares = {0.75f, 0.8f, 0.85f, 0.9f, 0.95f, 1.0f, 1.05f, 1.1f};
+
+  static Fit best(const F* x, size_t n, const Coding& coding) {
+    const Fit first = reference(x, n, coding);
+    const F absmax = absmax_of(x, n);
+    const auto snap = [](F v) { return lookup16(kLevels.level, kLevels.nearest(v)); };
+    const F scale = search_scale(x, n, absmax, kShares, coding.signed_scale, 1.16f, snap);
+    const Fit found = {scale, F(1.0f) / scale, false};
+    const M better = searchable(absmax) & beats(error_of<Nf4>(x, n, found), error_of<Nf4>(x, n, first));
+    return {select(better, found.scale, first.scale), select(better, found.inverse, F(1.0f) / first.scale), first.divide};
+  }
 
   static VIVA_INL I code(F x, const Fit& fit) {
     return kLevels.nearest(clamp(fit.divide ? x / fit.scale : x * fit.inverse, -1.0f, 1.0f));

@@ -1,0 +1,59 @@
+// NVFP4 of ggml: blocks of 64, four scale bytes (E4M3 without sign) and four times eight bytes of E2M1 codes, the halves
+// of sixteen values in the two nibbles. `Shared::scale` is the tensor's own factor, which GGUF keeps in a tensor beside
+// it (`NAME.scale`) and which ggml's encoder does not use.
+
+#include "viva/formats/levels-inl.h"
+
+VIVA_LANES_OPEN
+
+struct Nvfp4Gguf {
+  static constexpr std::string_view kName = "nvfp4-gguf";
+  static constexpr std::string_view kSummary = "E2M1, 16 values share an E4M3 scale, in blocks of 64 (ggml)";
+  static constexpr uint32_t kGroup = 16;
+  static constexpr size_t kPerBlock = 4;
+  static constexpr int kCodeBits = 4;
+  static constexpr Order kOrder = Order::kHalves;
+  static constexpr bool kInterleaved = true;
+  static constexpr int kGgufType = 40;
+
+  struct Fit {
+    F scale;
+    I byte;
+  };
+
+  static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF8E4M3}}; }
+
+  // The reference stores no tensor scale; best takes the largest value to the largest block scale.
+  static Shared share(const Observed& seen, const Coding& coding) noexcept {
+    const float s = seen.absmax / 2688.0f;
+    return {.scale = coding.encoder == Encoder::kBest && s > 0x1p-100f && s < 0x1p100f ? s : 1.0f};
+  }
+
+  static VIVA_INL Fit fit_of(I byte, const Coding& coding) {
+    return {select(byte == I(0x7f), F(0.0f), e4m3_value(byte)) * F(coding.shared.scale), byte};
+  }
+
+  // ggml's cast of absmax / 6: half of a step rounds up, 256 and more become 448, subnormals end at 7.
+  static Fit reference(const F* x, size_t n, const Coding& coding) {
+    const F s = absmax_of(x, n) / F(6.0f) / F(coding.shared.scale);
+    const I normal = shr<20>(bits(s) + I(1 << 19)) - I(120 << 3);
+    const I tiny = to_int(min(F(512.0f) * s + F(0.5f), F(7.0f)));
+    return fit_of(select(s < F(0x1p-6f), tiny, select(normal < I(0x78), normal, I(0x7e))), coding);
+  }
+
+  static Fit best(const F* x, size_t n, const Coding& coding) { return reference(x, n, coding); }
+
+  // A tie takes the smaller magnitude; zero never has a sign.
+  static VIVA_INL I code(F x, const Fit& fit) {
+    const I m = kE2m1Magnitudes.nearest(abs(x), fit.scale);
+    const M any = (I(0) < m) & (F(0.0f) < fit.scale);
+    return select(any, m | select(x < F(0.0f), I(8), I(0)), I(0));
+  }
+  static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kE2m1Values, code) * fit.scale; }
+  static void store(const Fit& fit, const Coding&, I* field) { field[0] = fit.byte; }
+  static Fit load(const I* field, const Coding& coding) { return fit_of(field[0], coding); }
+};
+
+using ThisFormat = Nvfp4Gguf;
+
+VIVA_LANES_CLOSE
