@@ -102,6 +102,31 @@ void bitsandbytes(const std::string& file, const char* format, uint32_t group) {
   }
 }
 
+TEST(FormatsGoldenFloat, Nf4DoubleQuantized) {
+  SKIP_WITHOUT_GOLDEN();
+  const Golden in("inputs.safetensors"), want("bitsandbytes/nf4_b64_double.safetensors");
+  const Format& f = *find_format("nf4-dq");
+  for (const auto& t : want.tensors()) {
+    if (!t.name.ends_with("/weight")) continue;
+    const std::string name = t.name.substr(0, t.name.size() - 7);
+    const auto x = in.floats(name);
+    const auto state = want.bytes(t.name + ".quant_state.bitsandbytes__nf4");
+    const float offset = nlohmann::json::parse(state.begin(), state.end()).at("nested_offset").get<double>();
+    for (const auto& [target, code] : targets_of(f)) {
+      Coding c{.encoder = Encoder::kReference};
+      Observed seen;
+      code->observe(x.data(), 1, x.size(), c, seen);
+      EXPECT_NEAR(f.share(seen, c).offset, offset, 1e-6 * offset) << name << " " << target;  // torch sums in its own order
+      c.shared.offset = offset;
+      const auto got = encode(f, *code, x, 1, x.size(), c);
+      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 0), want.bytes(t.name), 0), "") << name << " " << target;
+      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 1), want.bytes(t.name + ".absmax"), 0), "") << name << " " << target;
+      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 2), want.bytes(t.name + ".nested_absmax"), 0), "") << name << " " << target;
+      expect_values(decode(*code, got, 1, x.size(), c), want.floats(name + "/dequantized"), dtype_of(name), name + " " + target);
+    }
+  }
+}
+
 TEST(FormatsGoldenFloat, Nf4Block64) { SKIP_WITHOUT_GOLDEN(); bitsandbytes("nf4_b64", "nf4", 64); }
 TEST(FormatsGoldenFloat, Nf4Block128) { SKIP_WITHOUT_GOLDEN(); bitsandbytes("nf4_b128", "nf4", 128); }
 TEST(FormatsGoldenFloat, Fp4Block64) { SKIP_WITHOUT_GOLDEN(); bitsandbytes("fp4_b64", "fp4", 64); }

@@ -185,4 +185,17 @@ VIVA_INL F search_scale(const F* x, size_t n, F absmax, const std::array<float, 
 // Whether an error found by search beats the reference's, with room for the rounding of f32 sums.
 VIVA_INL M beats(F error, F reference) { return error < reference * F(1.0f - 1e-5f); }
 
+// ---- NF4, with plain and with double-quantized scales ----
+
+inline constexpr Levels16 kNf4{{-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
+                                -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
+                                0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+                                0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f}};
+
+VIVA_INL F search_nf4_scale(const F* x, size_t n, F absmax, bool both_signs) {
+  constexpr std::array<float, 5> kShares = {0.82f, 0.88f, 0.94f, 1.0f, 1.06f};
+  const auto snap = [](F v) { return lookup16(kNf4.level, kNf4.nearest(v)); };
+  return search_scale(x, n, absmax, kShares, both_signs, 1.16f, snap);
+}
+
 VIVA_LANES_CLOSE

@@ -14,12 +14,6 @@ struct Nf4 {
   static constexpr bool kInterleaved = false;
   static constexpr bool kSignedScale = true;
 
-  static constexpr Levels16 kLevels{{-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
-                                     -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
-                                     0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f,
-                                     0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f,
-                                     0.7229568362236023f, 1.0f}};
-
   struct Fit {
     F scale, inverse;
     bool divide = false;  // bitsandbytes divides in a short last block and multiplies elsewhere
@@ -34,22 +28,19 @@ struct Nf4 {
     return {last ? safe : absmax, F(1.0f) / safe, last};
   }
 
-  static constexpr std::array<float, 8> kShares = {0.75f, 0.8f, 0.85f, 0.9f, 0.95f, 1.0f, 1.05f, 1.1f};
-
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     const F absmax = absmax_of(x, n);
-    const auto snap = [](F v) { return lookup16(kLevels.level, kLevels.nearest(v)); };
-    const F scale = search_scale(x, n, absmax, kShares, coding.signed_scale, 1.16f, snap);
+    const F scale = search_nf4_scale(x, n, absmax, coding.signed_scale);
     const Fit found = {scale, F(1.0f) / scale, false};
     const M better = searchable(absmax) & beats(error_of<Nf4>(x, n, found), error_of<Nf4>(x, n, first));
     return {select(better, found.scale, first.scale), select(better, found.inverse, F(1.0f) / first.scale), first.divide};
   }
 
   static VIVA_INL I code(F x, const Fit& fit) {
-    return kLevels.nearest(clamp(fit.divide ? x / fit.scale : x * fit.inverse, -1.0f, 1.0f));
+    return kNf4.nearest(clamp(fit.divide ? x / fit.scale : x * fit.inverse, -1.0f, 1.0f));
   }
-  static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kLevels.level, code) * fit.scale; }
+  static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kNf4.level, code) * fit.scale; }
   static void store(const Fit& fit, const Coding&, I* field) { field[0] = bits(fit.scale); }
   static Fit load(const I* field, const Coding&) { return {from_bits(field[0]), F(0.0f)}; }
 };
