@@ -74,7 +74,6 @@ VIVA_INL bool none(M a) { return !a.m; }
 VIVA_INL F lookup16(const float* table, I i) { return table[i.v]; }
 VIVA_INL F lookup8(const float* table, I i) { return table[i.v]; }  // i in 0..7
 VIVA_INL I count(I c, M m) { return c.v + (m.m ? 1 : 0); }          // c + 1 where m
-VIVA_INL I to_int(I a) { return a; }
 VIVA_INL F load(const float* p) { return *p; }
 VIVA_INL void store(F a, float* p) { *p = a.v; }
 VIVA_INL I load(const int32_t* p) { return *p; }
@@ -196,7 +195,6 @@ template <int kBytes> VIVA_INL I load_low(const uint8_t* p) {
 }
 
 VIVA_INL I count(I c, M m) { return hn::Sub(c.v, hn::VecFromMask(DI(), hn::RebindMask(DI(), m.m))); }
-VIVA_INL I to_int(I a) { return a; }
 
 VIVA_INL F lookup8(const float* table, I i) {
   if constexpr (kLanes == 16) {

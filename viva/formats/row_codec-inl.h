@@ -143,9 +143,12 @@ struct RowCodec {
   static constexpr FormatCode kCode = {&scratch, &Groups::observe, &encode, &decode};
 };
 
+// A struct whose bytes fit neither driver brings its own code, kCode.
 template <class Fmt>
 constexpr const FormatCode* code_of() {
-  if constexpr (requires { Fmt::kAlongRow; }) {
+  if constexpr (requires { Fmt::kCode; }) {
+    return &Fmt::kCode;
+  } else if constexpr (requires { Fmt::kAlongRow; }) {
     return &RowCodec<Fmt>::kCode;
   } else {
     return &Codec<Fmt>::kCode;
