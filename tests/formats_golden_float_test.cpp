@@ -202,6 +202,7 @@ void compressed_tensors(const std::string& file, const char* format, const std::
 TEST(FormatsGoldenFloat, Nvfp4) { SKIP_WITHOUT_GOLDEN(); compressed_tensors("nvfp4a16", "nvfp4", "weight_packed"); }
 TEST(FormatsGoldenFloat, Mxfp4) { SKIP_WITHOUT_GOLDEN(); compressed_tensors("mxfp4a16", "mxfp4", "weight_packed"); }
 TEST(FormatsGoldenFloat, Fp8Channel) { SKIP_WITHOUT_GOLDEN(); compressed_tensors("fp8_channel", "fp8", "weight"); }
+TEST(FormatsGoldenFloat, Fp8Block) { SKIP_WITHOUT_GOLDEN(); compressed_tensors("fp8_block128", "fp8-block", "weight"); }
 
 }  // namespace
 }  // namespace viva

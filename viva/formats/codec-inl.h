@@ -28,7 +28,7 @@ struct Codec {
 
   struct Sizes {
     size_t group, groups, codes_bytes, fields, fields_bytes, block_bytes, row_bytes;
-    size_t field_bytes[kMaxFields], field_at[kMaxFields];
+    size_t field_bytes[kMaxFields] = {}, field_at[kMaxFields] = {};
 
     Sizes(size_t cols, const Coding& coding) {
       group = coding.group != 0 ? coding.group : Fmt::kGroup;
@@ -153,10 +153,10 @@ struct Codec {
     constexpr size_t kSwap = Fmt::kOrder == Order::kHighFirst ? 1 : 0;
     const F* p = x + (kBytes || kHalves ? 4 * w : 8 * w);
     // The value whose code is number i from the low end of the word.
-    const auto at = [&](size_t i) { return kHalves ? p[i / 2 + (i % 2) * (n / 2)] : p[i ^ kSwap]; };
+    const auto at = [&](size_t i) VIVA_INL_LAMBDA { return kHalves ? p[i / 2 + (i % 2) * (n / 2)] : p[i ^ kSwap]; };
     if constexpr (std::is_same_v<decltype(M::code(x[0], fit)), F>) {
       // Sixteen bits of codes are put together as an integer-valued float, signed bytes with 128 added.
-      const auto half = [&](size_t i) {
+      const auto half = [&](size_t i) VIVA_INL_LAMBDA {
         if constexpr (kBytes) {
           return bits(M::code(at(i), fit) + M::code(at(i + 1), fit) * F(256.0f) +
                       F(12582912.0f + (kSigned ? 128.0f * 257.0f : 0.0f)));
@@ -261,9 +261,9 @@ struct Codec {
 
   // Value of code k of the words of a group (w: the word that holds it).
   static VIVA_INL void expand(I w, size_t at, size_t n, const Fit& fit, F* x) {
-    const auto nibble = [&](I c) { return value(c & I(15), fit); };
+    const auto nibble = [&](I c) VIVA_INL_LAMBDA { return value(c & I(15), fit); };
     if constexpr (Fmt::kCodeBits == 8) {
-      const auto byte = [&](I c) {
+      const auto byte = [&](I c) VIVA_INL_LAMBDA {
         c = c & I(255);
         if constexpr (kSigned) c = select(c < I(128), c, c - I(256));
         return value(c, fit);

@@ -19,6 +19,9 @@ struct Int4 {
     F scale;
   };
 
+  // Codes of the largest magnitude that are tried; past 8 it is cut off.
+  static constexpr float kSteps[10] = {6.4f, 6.8f, 7.0f, 7.4f, 7.7f, 8.0f, 8.4f, 8.8f, 9.2f, 9.8f};
+
   static constexpr Fields fields(const Coding& c) { return {{Role::kScale, c.scale}}; }
 
   static VIVA_INL Fit reference(const F* x, size_t n, const Coding& c) {
@@ -27,7 +30,16 @@ struct Int4 {
     return {nonzero_scale(c, round_to(c.scale, round_to(c.arithmetic, absmax / F(7.5f))))};
   }
 
-  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+  // Ten scales of each sign and a refit. The reference's scale with nearest codes is the least that is accepted.
+  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
+    Fit fit = reference(x, n, c);
+    F absmax(0.0f);
+    for (size_t i = 0; i < n; ++i) absmax = max(absmax, abs(x[i]));
+    const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
+    search_scale<false>(x, n, absmax, kSteps, -8.0f, 7.0f, c.signed_scale, c.scale, Unit(), scaled, error, fit.scale);
+    return fit;
+  }
 
   static VIVA_INL F code(F x, const Fit& fit) { return round(clamp(x / fit.scale, -8.0f, 7.0f)) + F(8.0f); }
   template <DType kArithmetic>

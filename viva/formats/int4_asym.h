@@ -23,17 +23,43 @@ struct Int4Asym {
   static VIVA_INL Fit reference(const F* x, size_t n, const Coding& c) {
     F low(0.0f), high(0.0f);
     for (size_t i = 0; i < n; ++i) low = min(low, x[i]), high = max(high, x[i]);
-    if (c.arithmetic == DType::kBF16) {  // bf16 instructions take subnormals for zero, the package's results with them
-      low = select(F(-0x1p-126f) < low, F(0.0f), low);
-      high = select(high < F(0x1p-126f), F(0.0f), high);
-    }
     const F range = round_to(c.arithmetic, high - low);
-    const F scale = nonzero_scale(c, round_to(c.scale, round_to(c.arithmetic, range / F(15.0f))));
+    const F scale = round_to(c.scale, round_to(c.arithmetic, range / F(15.0f)));
     const F at_low = round_to(c.arithmetic, F(-8.0f) - round_to(c.arithmetic, low / scale));
-    return {scale, select(range == F(0.0f), F(0.0f), round(clamp(at_low, -8.0f, 7.0f))) + F(8.0f)};
+    // Where the scale is or rounds to zero, the package's quotient is NaN, which becomes 0, or infinite.
+    const F flat = select(low == F(0.0f), F(0.0f), F(7.0f));
+    const F zero = select(scale == F(0.0f), flat, round(clamp(at_low, -8.0f, 7.0f)));
+    return {nonzero_scale(c, scale), zero + F(8.0f)};
   }
 
-  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+  // Codes that the whole range spans in the scales that are tried; past 15 its ends are cut off.
+  static constexpr float kSteps[6] = {14.5f, 15.0f, 15.7f, 16.4f, 17.2f, 18.0f};
+
+  // Six scales with each of three zeros and a refit.
+  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
+    Fit fit = reference(x, n, c);
+    F low(0.0f), high(0.0f);
+    for (size_t i = 0; i < n; ++i) low = min(low, x[i]), high = max(high, x[i]);
+    const F absmax = max(high, -low);
+    const M ok = searchable(absmax);
+    if (none(ok)) return fit;
+    const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
+    const F unit = F(1.0f) / select(ok, high - low, F(1.0f));
+    Leader leader;
+    F zero(8.0f);
+    const F middle = round(clamp(-low * unit * F(15.0f), 0.0f, 15.0f));
+    for (float shift : {0.0f, -1.0f, 1.0f}) {
+      const F z = clamp(middle + F(shift), 0.0f, 15.0f);
+      for (size_t k = 0; k < 6; k += 2) {
+        const M better = try_two<false>(x, n, unit * F(kSteps[k]), unit * F(kSteps[k + 1]), -z, F(15.0f) - z, leader);
+        zero = select(better, z, zero);
+      }
+    }
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
+    F scale = fit.scale;
+    const M found = settle<false>(x, n, absmax, leader, -zero, F(15.0f) - zero, c.scale, Unit(), scaled, error, scale) & ok;
+    return {select(found, scale, fit.scale), select(found, zero, fit.zero)};
+  }
 
   static VIVA_INL F code(F x, const Fit& fit) { return reference_code<DType::kF32>(x, fit); }
   template <DType kArithmetic>

@@ -7,8 +7,12 @@
 // the same bits. Products and sums are never fused (the build sets -ffp-contract=off).
 
 #undef VIVA_INL
+#undef VIVA_INL_LAMBDA
 #undef VIVA_LANES_OPEN
 #undef VIVA_LANES_CLOSE
+
+// Behind a lambda's parameters: it is inlined as VIVA_INL functions are.
+#define VIVA_INL_LAMBDA __attribute__((always_inline))
 
 #if defined(VIVA_SCALAR_LANES)
 
@@ -70,7 +74,6 @@ VIVA_INL bool none(M a) { return !a.m; }
 VIVA_INL F lookup16(const float* table, I i) { return table[i.v]; }
 VIVA_INL F lookup8(const float* table, I i) { return table[i.v]; }  // i in 0..7
 VIVA_INL I count(I c, M m) { return c.v + (m.m ? 1 : 0); }          // c + 1 where m
-VIVA_INL I to_int(I a) { return a; }
 VIVA_INL F load(const float* p) { return *p; }
 VIVA_INL void store(F a, float* p) { *p = a.v; }
 VIVA_INL I load(const int32_t* p) { return *p; }
@@ -192,7 +195,6 @@ template <int kBytes> VIVA_INL I load_low(const uint8_t* p) {
 }
 
 VIVA_INL I count(I c, M m) { return hn::Sub(c.v, hn::VecFromMask(DI(), hn::RebindMask(DI(), m.m))); }
-VIVA_INL I to_int(I a) { return a; }
 
 VIVA_INL F lookup8(const float* table, I i) {
   if constexpr (kLanes == 16) {
@@ -309,6 +311,10 @@ VIVA_INL I bf16_bits(F x) {
 VIVA_INL F bf16_value(I b) { return from_bits(shl<16>(b)); }
 
 VIVA_INL I f16_bits(F x) {
+#if !defined(VIVA_SCALAR_LANES) && HWY_TARGET <= HWY_AVX2
+  const auto half = hn::BitCast(hn::Rebind<uint16_t, DF>(), hn::DemoteTo(hn::Rebind<hwy::float16_t, DF>(), x.v));
+  return hn::PromoteTo(DI(), half);
+#else
   const I u = bits(x);
   const I sign = shr<16>(u) & I(0x8000);
   const I a = u & I(0x7fffffff);
@@ -316,6 +322,7 @@ VIVA_INL I f16_bits(F x) {
   const I normal = shr<13>(a + I(0xfff) + (shr<13>(a) & I(1)) - I(0x38000000));
   const I finite = select(a < I(0x38800000), small, normal);
   return sign | select(a < I(0x477ff000), finite, I(0x7c00));
+#endif
 }
 // Finite f16 only.
 VIVA_INL F f16_value(I b) {

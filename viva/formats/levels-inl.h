@@ -185,6 +185,24 @@ VIVA_INL F search_scale(const F* x, size_t n, F absmax, const std::array<float, 
 // Whether an error found by search beats the reference's, with room for the rounding of f32 sums.
 VIVA_INL M beats(F error, F reference) { return error < reference * F(1.0f - 1e-5f); }
 
+// ---- NVFP4 ----
+
+// The E4M3 scale byte, from two below `start` (which takes the largest value to 6) to eight above (3), of lowest error.
+VIVA_INL I search_nvfp4_byte(const F* x, size_t n, I start, F tensor_scale) {
+  F lowest(__builtin_inff());
+  I byte = start;
+  for (int k = -2; k <= 8; ++k) {
+    I b = start + I(k);
+    b = select(b < I(1), I(1), select(I(0x7e) < b, I(0x7e), b));
+    const F scale = e4m3_value(b) * tensor_scale;
+    const F error = e2m1_error(x, n, F(1.0f) / scale) * (scale * scale);
+    const M better = error < lowest;
+    lowest = select(better, error, lowest);
+    byte = select(better, b, byte);
+  }
+  return byte;
+}
+
 // ---- NF4, with plain and with double-quantized scales ----
 
 inline constexpr Levels16 kNf4{{-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,

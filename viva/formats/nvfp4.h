@@ -39,24 +39,9 @@ struct Nvfp4 {
     return fit_of(select(byte == I(0), I(0x20), byte), coding);  // a scale of 0 becomes 0.125
   }
 
-  // Every byte from kBelow under the reference's to kAbove over it (the largest value then falls on 3).
-  static constexpr int kBelow = 2, kAbove = 8;
-
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
-    const F over = F(1.0f) / F(coding.shared.scale);
-    F lowest(__builtin_inff());
-    I byte = first.byte;
-    for (int k = -kBelow; k <= kAbove; ++k) {
-      I b = first.byte + I(k);
-      b = select(b < I(1), I(1), select(I(0x7e) < b, I(0x7e), b));
-      const F scale = e4m3_value(b) * over;
-      const F error = e2m1_error(x, n, F(1.0f) / scale) * (scale * scale);
-      const M better = error < lowest;
-      lowest = select(better, error, lowest);
-      byte = select(better, b, byte);
-    }
-    const Fit found = fit_of(byte, coding);
+    const Fit found = fit_of(search_nvfp4_byte(x, n, first.byte, F(1.0f) / F(coding.shared.scale)), coding);
     const M better = searchable(absmax_of(x, n)) & beats(error_of<Nvfp4>(x, n, found), error_of<Nvfp4>(x, n, first));
     return {select(better, found.scale, first.scale), select(better, found.byte, first.byte)};
   }

@@ -41,7 +41,14 @@ struct Nvfp4Gguf {
     return fit_of(select(s < F(0x1p-6f), tiny, select(normal < I(0x78), normal, I(0x7e))), coding);
   }
 
-  static Fit best(const F* x, size_t n, const Coding& coding) { return reference(x, n, coding); }
+  static Fit best(const F* x, size_t n, const Coding& coding) {
+    const Fit first = reference(x, n, coding);
+    const F absmax = absmax_of(x, n);
+    const I start = e4m3_bits(absmax / F(6.0f) / F(coding.shared.scale));
+    const Fit found = fit_of(search_nvfp4_byte(x, n, start, F(coding.shared.scale)), coding);
+    const M better = searchable(absmax) & beats(error_of<Nvfp4Gguf>(x, n, found), error_of<Nvfp4Gguf>(x, n, first));
+    return {select(better, found.scale, first.scale), select(better, found.byte, first.byte)};
+  }
 
   // A tie takes the smaller magnitude; zero never has a sign.
   static VIVA_INL I code(F x, const Fit& fit) {

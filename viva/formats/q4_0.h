@@ -16,6 +16,9 @@ struct Q4_0 {
     F scale, inverse;
   };
 
+  // Codes of the largest magnitude that are tried; past 8 it is cut off.
+  static constexpr float kSteps[10] = {6.4f, 6.8f, 7.0f, 7.4f, 7.7f, 8.0f, 8.4f, 8.8f, 9.2f, 9.6f};
+
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF16}}; }
 
   // ggml: the value with the largest magnitude (the first of equals) becomes code 0.
@@ -31,7 +34,17 @@ struct Q4_0 {
     return {scale, reciprocal(scale)};
   }
 
-  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+  // Ten scales of each sign and a refit.
+  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
+    const Fit old = reference(x, n, c);
+    Fit fit = {stored_scale(DType::kF16, old.scale), old.inverse};
+    const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
+    const M found = search_scale<false>(x, n, abs(old.scale) * F(8.0f), kSteps, -8.0f, 7.0f, c.signed_scale, DType::kF16, Unit(),
+                                        scaled, error, fit.scale);
+    fit.inverse = select(found, reciprocal(fit.scale), fit.inverse);
+    return fit;
+  }
 
   static VIVA_INL F code(F x, const Fit& fit) { return clamp(trunc(x * fit.inverse + F(8.5f)), 0.0f, 15.0f); }
   static VIVA_INL F value(F code, const Fit& fit) { return (code - F(8.0f)) * fit.scale; }

@@ -16,6 +16,10 @@ struct Q8_0 {
     F scale, inverse;
   };
 
+  // Codes of the largest magnitude that are tried.
+  static constexpr float kSteps[16] = {120.0f, 120.66f, 121.33f, 122.0f, 122.66f, 123.33f, 124.0f, 124.66f,
+                                       125.33f, 126.0f, 126.66f, 127.0f, 127.66f, 128.33f, 129.0f, 129.66f};
+
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF16}}; }
 
   static VIVA_INL Fit reference(const F* x, size_t n, const Coding&) {
@@ -25,7 +29,18 @@ struct Q8_0 {
     return {scale, reciprocal(scale)};
   }
 
-  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+  // With 255 levels a group's error hangs on how its values happen to fall: many scales are worth a try, coarser ones
+  // than absmax / 127 too.
+  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
+    const Fit old = reference(x, n, c);
+    Fit fit = {stored_scale(DType::kF16, old.scale), old.inverse};
+    const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
+    const M found = search_scale<false>(x, n, old.scale * F(127.0f), kSteps, -127.0f, 127.0f, false, DType::kF16, Unit(), scaled,
+                                        error, fit.scale);
+    fit.inverse = select(found, reciprocal(fit.scale), fit.inverse);
+    return fit;
+  }
 
   static VIVA_INL F code(F x, const Fit& fit) { return clamp(round_away(x * fit.inverse), -127.0f, 127.0f); }
   static VIVA_INL F value(F code, const Fit& fit) { return code * fit.scale; }

@@ -56,7 +56,7 @@ struct RowCodec {
 
   template <class M>
   static VIVA_INL void write_codes(const F* x, size_t cols, const Fit& fit, uint8_t* out) {
-    const auto code = [&](size_t i) {
+    const auto code = [&](size_t i) VIVA_INL_LAMBDA {
       const auto c = M::code(x[i], fit);
       if constexpr (std::is_same_v<decltype(c), const F>) {
         return low_bits(c);
@@ -78,9 +78,11 @@ struct RowCodec {
     const Sizes s(cols, coding);
     const size_t padded = round_up(cols, kRowLanes);
     for (size_t k = cols; k < padded; ++k) row[k] = 0.0f;
-    const F* v = reinterpret_cast<const F*>(row);
+    // Rows that are aligned and need no padding are read where they lie.
+    const bool in_place = cols == padded && reinterpret_cast<uintptr_t>(x) % 64 == 0;
     for (size_t r = 0; r < rows; ++r, packed += s.row_bytes) {
-      std::memcpy(row, x + r * cols, cols * sizeof(float));
+      const F* v = reinterpret_cast<const F*>(in_place ? x + r * cols : row);
+      if (!in_place) std::memcpy(row, x + r * cols, cols * sizeof(float));
       const size_t n = padded / kLanes;
       const Fit fit = kEncoder == Encoder::kBest ? Fmt::best(v, n, coding) : Fmt::reference(v, n, coding);
       I field[Groups::kMaxFields];
@@ -119,7 +121,7 @@ struct RowCodec {
         field[f] = I(bits);
       }
       const Fit fit = Fmt::load(field, coding);
-      const auto value = [&](const uint8_t* p) {
+      const auto value = [&](const uint8_t* p) VIVA_INL_LAMBDA {
         I c = load_low<kBytes>(p);
         if constexpr (Groups::kSigned) c = (c ^ I(128)) - I(128);
         return Groups::value(c, fit);
@@ -141,9 +143,12 @@ struct RowCodec {
   static constexpr FormatCode kCode = {&scratch, &Groups::observe, &encode, &decode};
 };
 
+// A struct whose bytes fit neither driver brings its own code, kCode.
 template <class Fmt>
 constexpr const FormatCode* code_of() {
-  if constexpr (requires { Fmt::kAlongRow; }) {
+  if constexpr (requires { Fmt::kCode; }) {
+    return &Fmt::kCode;
+  } else if constexpr (requires { Fmt::kAlongRow; }) {
     return &RowCodec<Fmt>::kCode;
   } else {
     return &Codec<Fmt>::kCode;

@@ -13,12 +13,15 @@ struct W8a8 {
   static constexpr DType kCodesType = DType::kI8;
   static constexpr Order kOrder = Order::kBytes;
   static constexpr bool kInterleaved = false;
-  static constexpr bool kSignedScale = true;
 
   struct Fit {
     F scale, inverse;
     bool as_reference;
   };
+
+  // Codes of the largest magnitude that are tried.
+  static constexpr float kSteps[12] = {124.0f, 124.5f, 125.0f, 125.5f, 126.0f, 126.5f,
+                                       127.0f, 127.4f, 127.8f, 128.2f, 128.6f, 129.0f};
 
   static constexpr Fields fields(const Coding& c) { return {{Role::kScale, c.scale}}; }
 
@@ -27,7 +30,17 @@ struct W8a8 {
     return {nonzero_scale(c, round_to(c.scale, scale)), F(0.0f), true};
   }
 
-  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) { return reference(x, n, c); }
+  static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
+    Fit fit = reference(x, n, c);
+    const F error = squared_error<true>(x, n, [&](F v) VIVA_INL_LAMBDA {
+      return round(clamp(round_to(c.arithmetic, v / fit.scale), -128.0f, 127.0f)) * fit.scale;
+    });
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
+    fit.as_reference = none(search_scale<true>(x, n, row_absmax(x, n), kSteps, -128.0f, 127.0f, false, c.scale, Unit(), scaled,
+                                               error, fit.scale));
+    fit.inverse = reciprocal(fit.scale);
+    return fit;
+  }
 
   static VIVA_INL F code(F x, const Fit& fit) { return round(clamp(x * fit.inverse, -128.0f, 127.0f)); }
   template <DType kArithmetic>
