@@ -380,14 +380,4 @@ struct Codec {
   static constexpr FormatCode kCode = {&scratch, &observe, &encode, &decode};
 };
 
-// A struct whose bytes do not fit this driver brings its own code.
-template <class Fmt>
-constexpr const FormatCode* code_of() {
-  if constexpr (requires { Fmt::kCode; }) {
-    return &Fmt::kCode;
-  } else {
-    return &Codec<Fmt>::kCode;
-  }
-}
-
 VIVA_LANES_CLOSE
