@@ -11,7 +11,7 @@ VIVA_LANES_OPEN
 inline constexpr float kClearly = 1.0f - 0x1p-14f;
 
 // Groups that may be searched: elsewhere squares would leave f32, and the reference's fit stays.
-VIVA_INL M searchable(F absmax) { return (F(0x1p-50f) < absmax) & (absmax < F(0x1p+60f)); }
+VIVA_INL M grid_searchable(F absmax) { return (F(0x1p-50f) < absmax) & (absmax < F(0x1p+60f)); }
 
 // out[k] = sum over i < n of what term(i, acc) adds to acc[k]: over each lane's group in the order of its values, or
 // over a row that lies along the lanes.
@@ -145,10 +145,10 @@ VIVA_INL M settle(const F* x, size_t n, F absmax, const Leader& leader, F low, F
 
 // The whole search: tries every one of `steps` over absmax as inverse scale, with both signs where asked.
 template <bool kAlongRow, size_t kSteps, class Value>
-VIVA_INL M search_scale(const F* x, size_t n, F absmax, const float (&steps)[kSteps], float low, float high,
+VIVA_INL M search_grid_scale(const F* x, size_t n, F absmax, const float (&steps)[kSteps], float low, float high,
                         bool both_signs, DType stored, Unit per, Value value, F error, F& scale) {
   static_assert(kSteps % 2 == 0);
-  const M ok = searchable(absmax);
+  const M ok = grid_searchable(absmax);
   if (none(ok)) return ok;
   const F unit = F(1.0f) / select(ok, absmax, F(1.0f));
   Leader leader;

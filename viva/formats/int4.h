@@ -1,6 +1,8 @@
 // Symmetric int4 of compressed-tensors (pack-quantized): w = (code - 8) * scale, codes low nibble first in words of
 // eight. The reference rounds absmax / 7.5 and the quotients in the weight's own dtype (coding.arithmetic).
 
+#include "viva/formats/fit_grid-inl.h"
+
 VIVA_LANES_OPEN
 
 struct Int4 {
@@ -37,7 +39,7 @@ struct Int4 {
     for (size_t i = 0; i < n; ++i) absmax = max(absmax, abs(x[i]));
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
-    search_scale<false>(x, n, absmax, kSteps, -8.0f, 7.0f, c.signed_scale, c.scale, Unit(), scaled, error, fit.scale);
+    search_grid_scale<false>(x, n, absmax, kSteps, -8.0f, 7.0f, c.signed_scale, c.scale, Unit(), scaled, error, fit.scale);
     return fit;
   }
 

@@ -1,6 +1,8 @@
 // Asymmetric int4 of compressed-tensors (pack-quantized): w = (code - zero) * scale with code and zero in 0..15, which
 // are q + 8 and zero_point + 8 of the package. Stored here with one byte per zero; io packs them eight to a word.
 
+#include "viva/formats/fit_grid-inl.h"
+
 VIVA_LANES_OPEN
 
 struct Int4Asym {
@@ -41,7 +43,7 @@ struct Int4Asym {
     F low(0.0f), high(0.0f);
     for (size_t i = 0; i < n; ++i) low = min(low, x[i]), high = max(high, x[i]);
     const F absmax = max(high, -low);
-    const M ok = searchable(absmax);
+    const M ok = grid_searchable(absmax);
     if (none(ok)) return fit;
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const F unit = F(1.0f) / select(ok, high - low, F(1.0f));

@@ -1,6 +1,8 @@
 // LLM.int8 rows of bitsandbytes: w = q * SCB / 127 with q in -127..127; SCB is the row's largest magnitude. The
 // reference sees the weight through a cast to f16.
 
+#include "viva/formats/fit_grid-inl.h"
+
 VIVA_LANES_OPEN
 
 struct Int8 {
@@ -40,7 +42,7 @@ struct Int8 {
     Fit fit = reference(x, n, c);
     const F error = squared_error<true>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(round(cast(v) * fit.inverse), fit); });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale * F(kPerCode); };
-    const M found = search_scale<true>(x, n, row_absmax(x, n), kSteps, -127.0f, 127.0f, false, DType::kF32,
+    const M found = search_grid_scale<true>(x, n, row_absmax(x, n), kSteps, -127.0f, 127.0f, false, DType::kF32,
                                        Unit{127.0f, kPerCode}, scaled, error, fit.scale);
     fit.as_reference = none(found);
     if (!fit.as_reference) fit.inverse = reciprocal(fit.scale * F(kPerCode));

@@ -1,5 +1,7 @@
 // Q4_0 of ggml: 32 values, one f16 scale, w = (q - 8) * d with q in 0..15.
 
+#include "viva/formats/fit_grid-inl.h"
+
 VIVA_LANES_OPEN
 
 struct Q4_0 {
@@ -40,7 +42,7 @@ struct Q4_0 {
     Fit fit = {stored_scale(DType::kF16, old.scale), old.inverse};
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
-    const M found = search_scale<false>(x, n, abs(old.scale) * F(8.0f), kSteps, -8.0f, 7.0f, c.signed_scale, DType::kF16, Unit(),
+    const M found = search_grid_scale<false>(x, n, abs(old.scale) * F(8.0f), kSteps, -8.0f, 7.0f, c.signed_scale, DType::kF16, Unit(),
                                         scaled, error, fit.scale);
     fit.inverse = select(found, reciprocal(fit.scale), fit.inverse);
     return fit;

@@ -1,5 +1,7 @@
 // Q4_1 of ggml: 32 values, f16 scale and minimum, w = q * d + m with q in 0..15.
 
+#include "viva/formats/fit_grid-inl.h"
+
 VIVA_LANES_OPEN
 
 struct Q4_1 {
@@ -62,7 +64,7 @@ struct Q4_1 {
     const Fit old = reference(x, n, c);
     const F range = old.scale * F(15.0f);
     Fit fit = {stored_scale(DType::kF16, old.scale), stored_scale(DType::kF16, old.minimum), old.inverse};
-    const M ok = searchable(range) & (abs(old.minimum) < F(0x1p60f));
+    const M ok = grid_searchable(range) & (abs(old.minimum) < F(0x1p60f));
     if (none(ok)) return fit;
     const F unit = F(1.0f) / select(ok, range, F(1.0f));
     F total[1];
@@ -85,8 +87,11 @@ struct Q4_1 {
     Line again[2];
     const F t = reciprocal(leader.scale);
     lines_two(x, n, mean, t, unit * F(15.0f), leader.minimum, old.minimum, again);
-    // The last two are for groups that have a grid already: the reference's minimum is then exact.
-    const Fit tried[4] = {stored(again[0].scale, again[0].minimum), stored(leader.scale, leader.minimum),
+    // Codes of 1 to 15 may be meant where 0 to 14 were found, or the reverse: the minimum is one step off then. The
+    // reference's is exact in groups that span a whole grid already.
+    const Fit tried[5] = {stored(again[0].scale, again[0].minimum),
+                          stored(again[0].scale, again[0].minimum - again[0].scale),
+                          stored(again[0].scale, again[0].minimum + again[0].scale),
                           stored(again[1].scale, again[1].minimum), stored(old.scale, old.minimum)};
     F least = error_of(x, n, fit) * F(kClearly);
     for (const Fit& one : tried) {

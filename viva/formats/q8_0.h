@@ -1,5 +1,7 @@
 // Q8_0 of ggml: 32 values, one f16 scale, w = q * d with q in -127..127.
 
+#include "viva/formats/fit_grid-inl.h"
+
 VIVA_LANES_OPEN
 
 struct Q8_0 {
@@ -36,7 +38,7 @@ struct Q8_0 {
     Fit fit = {stored_scale(DType::kF16, old.scale), old.inverse};
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
-    const M found = search_scale<false>(x, n, old.scale * F(127.0f), kSteps, -127.0f, 127.0f, false, DType::kF16, Unit(), scaled,
+    const M found = search_grid_scale<false>(x, n, old.scale * F(127.0f), kSteps, -127.0f, 127.0f, false, DType::kF16, Unit(), scaled,
                                         error, fit.scale);
     fit.inverse = select(found, reciprocal(fit.scale), fit.inverse);
     return fit;

@@ -1,6 +1,8 @@
 // The int8 weights of compressed-tensors (int-quantized, one scale a row): w = q * scale with q in -128..127. The
 // reference rounds absmax / 127.5 and the quotients in the weight's own dtype (coding.arithmetic).
 
+#include "viva/formats/fit_grid-inl.h"
+
 VIVA_LANES_OPEN
 
 struct W8a8 {
@@ -20,8 +22,8 @@ struct W8a8 {
   };
 
   // Codes of the largest magnitude that are tried.
-  static constexpr float kSteps[12] = {124.0f, 124.5f, 125.0f, 125.5f, 126.0f, 126.5f,
-                                       127.0f, 127.4f, 127.8f, 128.2f, 128.6f, 129.0f};
+  static constexpr float kSteps[14] = {121.0f, 121.7f, 122.4f, 123.0f, 123.7f, 124.4f, 125.0f,
+                                       125.5f, 126.0f, 126.5f, 127.0f, 127.6f, 128.2f, 128.8f};
 
   static constexpr Fields fields(const Coding& c) { return {{Role::kScale, c.scale}}; }
 
@@ -36,7 +38,7 @@ struct W8a8 {
       return round(clamp(round_to(c.arithmetic, v / fit.scale), -128.0f, 127.0f)) * fit.scale;
     });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
-    fit.as_reference = none(search_scale<true>(x, n, row_absmax(x, n), kSteps, -128.0f, 127.0f, false, c.scale, Unit(), scaled,
+    fit.as_reference = none(search_grid_scale<true>(x, n, row_absmax(x, n), kSteps, -128.0f, 127.0f, false, c.scale, Unit(), scaled,
                                                error, fit.scale));
     fit.inverse = reciprocal(fit.scale);
     return fit;
