@@ -165,7 +165,8 @@ struct Tokenizer {
     read_vocab();
     read_added(false);
     std::vector<std::string> lines;
-    for (const auto& [a, b] : merges()) lines.push_back(replaced(a, " ", "Ġ") + " " + replaced(b, " ", "Ġ"));
+    for (const auto& [a, b] : merges())
+      lines.push_back(fmt::format("{} {}", replaced(a, " ", "Ġ"), replaced(b, " ", "Ġ")));
     const json& bpe = member(tokenizer, "model");
     const json& pre = member(tokenizer, "pre_tokenizer");
     const bool ignore_merges = bool_member(bpe, "ignore_merges").value_or(false);
