@@ -203,7 +203,7 @@ struct Tokenizer {
     std::unordered_set<std::string> pairs;
     for (size_t i = 0; i < list.size(); ++i) {
       rank.emplace(list[i].first + list[i].second, -static_cast<float>(i));
-      pairs.insert(list[i].first + " " + list[i].second);
+      pairs.insert(fmt::format("{} {}", list[i].first, list[i].second));
     }
     uint64_t unlisted = 0;
     const std::string unknown = text_member(member(tokenizer, "model"), "unk_token").value_or("");
@@ -219,7 +219,7 @@ struct Tokenizer {
       for (size_t cut = 1; cut < t.size(); ++cut) {
         if ((t[cut] & 0xc0) == 0x80) continue;
         const std::string a = t.substr(0, cut), b = t.substr(cut);
-        unlisted += ids.count(a) && ids.count(b) && !pairs.count(a + " " + b);
+        unlisted += ids.count(a) && ids.count(b) && !pairs.count(fmt::format("{} {}", a, b));
       }
     }
     if (unlisted > 0) {
