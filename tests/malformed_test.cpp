@@ -67,7 +67,7 @@ TestTensor& part(Model& m, const std::string& name) {
   }
   throw std::logic_error(name);
 }
-void erase(Model& m, const std::string& name) {
+void drop(Model& m, const std::string& name) {
   std::erase_if(m, [&](const TestTensor& t) { return t.name == name; });
 }
 void reshape(Model& m, const std::string& name, DType dtype, std::vector<uint64_t> shape) {
@@ -107,8 +107,8 @@ TEST(Malformed, CompressedTensors) {
     change(m);
     return m;
   };
-  expect_error(with(int4_model(), [](Model& m) { erase(m, "m.weight_scale"); }), "m.weight_scale");
-  expect_error(with(int4_model(), [](Model& m) { erase(m, "m.weight_shape"); }), "m.weight_shape");
+  expect_error(with(int4_model(), [](Model& m) { drop(m, "m.weight_scale"); }), "m.weight_scale");
+  expect_error(with(int4_model(), [](Model& m) { drop(m, "m.weight_shape"); }), "m.weight_shape");
   expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_shape", DType::kI32, {4}); }), "m.weight_shape");
   expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_shape", DType::kI64, {0}); }), "m.weight_shape");
   expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_packed", DType::kI32, {128}); }), "m.weight_packed");
@@ -130,8 +130,8 @@ TEST(Malformed, Bitsandbytes) {
     change(m);
     return m;
   };
-  expect_error(with(nf4_model(), [](Model& m) { erase(m, "m.weight.absmax"); }), "m.weight.absmax");
-  expect_error(with(nf4_model(), [](Model& m) { erase(m, "m.weight"); }), "'m.weight'");
+  expect_error(with(nf4_model(), [](Model& m) { drop(m, "m.weight.absmax"); }), "m.weight.absmax");
+  expect_error(with(nf4_model(), [](Model& m) { drop(m, "m.weight"); }), "\"m.weight\"");
   expect_error(with(nf4_model(), [](Model& m) { reshape(m, "m.weight", DType::kU8, {127, 1}); }), "m.weight");
   expect_error(with(nf4_model(), [](Model& m) { reshape(m, "m.weight.absmax", DType::kF32, {5}); }), "m.weight.absmax");
   expect_error(with(nf4_model(), [](Model& m) { reshape(m, "m.weight.absmax", DType::kU8, {4}); }), "m.weight.absmax");
@@ -164,7 +164,7 @@ TEST(Malformed, Bitsandbytes) {
   nested["nested_blocksize"] = "256";
   expect_error(nf4_model(nested.dump()), state);
 
-  expect_error(with(int8_model(), [](Model& m) { erase(m, "m.weight"); }), "m.SCB");
+  expect_error(with(int8_model(), [](Model& m) { drop(m, "m.weight"); }), "m.SCB");
   expect_error(with(int8_model(), [](Model& m) { reshape(m, "m.SCB", DType::kF32, {5}); }), "m.SCB");
   expect_error(with(int8_model(), [](Model& m) { reshape(m, "m.SCB", DType::kF16, {4}); }), "m.SCB");
   expect_error(with(int8_model(), [](Model& m) { part(m, "m.weight_format").bytes = "\3"; }), "m.weight_format");
@@ -175,7 +175,7 @@ TEST(Malformed, Gptq) {
   reshape(m, "m.scales", DType::kF16, {2, 15});
   expect_error(m, "m.qweight");
   m = gptq_model();
-  erase(m, "m.scales");
+  drop(m, "m.scales");
   const Folder folder;
   test::write_model(folder.path(), m, {});
   const Checkpoint c = Checkpoint::open(folder.path());

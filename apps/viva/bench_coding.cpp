@@ -19,19 +19,20 @@ struct Case {
 
 std::vector<Case> cases_of(const Machine& machine, const CodingOptions& options, bool decode) {
   std::vector<Case> cases;
-  std::vector<const Format*> chosen;
+  std::vector<FormatChoice> chosen;
   for (const std::string& name : options.formats) {
-    const Format* f = find_format(name);
-    if (f == nullptr)
-      throw Error(Code::kUsage, "bench", fmt::format("no format is called {}", name),
-                  "`viva formats` lists them");
-    chosen.push_back(f);
+    const std::optional<FormatChoice> c = parse_format(name);
+    if (!c) throw Error(Code::kUsage, "bench", fmt::format("no format is called {}", name), "`viva formats` lists them");
+    chosen.push_back(*c);
   }
-  if (chosen.empty()) chosen.assign(formats().begin(), formats().end());
-  for (const Format* f : chosen) {
+  if (chosen.empty()) {
+    for (const Format* f : formats()) chosen.push_back({f, {}});
+  }
+  for (FormatChoice& c : chosen) {
     for (const Encoder e : {Encoder::kReference, Encoder::kBest}) {
       if (!(e == Encoder::kReference ? options.reference : options.best)) continue;
-      cases.push_back({std::make_unique<Coder>(machine, *f, Coding{.encoder = e}, options.cols), {}, 0});
+      c.coding.encoder = e;
+      cases.push_back({std::make_unique<Coder>(machine, *c.format, c.coding, options.cols), {}, 0});
       if (decode) break;  // reading does not depend on how the codes were chosen
     }
   }
@@ -103,7 +104,7 @@ CodingReport measure(const Machine& machine, const CodingOptions& options, bool 
                       .target = machine.target()};
   report.memory = rate_of(memory);
   for (Case& c : cases) {
-    CodingRow row{.format = std::string(c.coder->format.name), .encoder = c.coder->coding.encoder};
+    CodingRow row{.format = format_text(c.coder->format, c.coder->coding), .encoder = c.coder->coding.encoder};
     row.bits_per_weight = 8.0 * static_cast<double>(c.coder->row_bytes) / static_cast<double>(options.cols);
     row.rate = rate_of(c.rates);
     row.share = row.rate.median / report.memory.median;

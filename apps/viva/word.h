@@ -42,6 +42,7 @@ struct Word {
 Word word_formats();
 Word word_inspect();
 Word word_compress();
+Word word_bench();
 
 // Bytes of "800M", "2G", "1.5GiB", "12345"; "80%" of `whole`. Throws kUsage.
 uint64_t parse_size(const std::string& text, uint64_t whole);

@@ -10,6 +10,7 @@
 #include "viva/base/checked.h"
 #include "viva/base/float16.h"
 #include "viva/io/json.h"
+#include "viva/io/quote.h"
 #include "viva/io/recognize.h"
 
 namespace viva::io {
@@ -99,13 +100,13 @@ Placement bitsandbytes_placement(const std::string& name, const std::vector<uint
   }
   const uint32_t block = coding.group != 0 ? coding.group : format.group;
   const bool nested = kind == Which::kNf4Double;
-  const uint64_t blocks = ceil_div(n, 64 * (nested ? 1 : 0) + (nested ? 0 : block));
+  const uint64_t blocks = ceil_div(n, block);
   // Blocks run over the flat matrix: rows of the view are whole blocks (of blocks), the last one may be shorter.
-  const uint64_t run = nested ? uint64_t{64} * kNestedBlock : round_up(4096, block);
+  const uint64_t run = nested ? uint64_t{block} * kNestedBlock : round_up(4096, block);
   p.view = {n / run, run, n % run};
   if (!nested && in % block == 0) p.view = {out, in, 0};
   const std::string_view type = kind == Which::kFp4 ? "fp4" : "nf4";
-  const std::string state = quant_state(type, nested ? 64 : block, dtype, shape, nested, 0);
+  const std::string state = quant_state(type, block, dtype, shape, nested, 0);
   p.tensors = {make_stored(name, DType::kU8, {ceil_div(n, 2), 1}), make_stored(name + ".absmax", nested ? DType::kU8 : DType::kF32, {blocks})};
   p.pieces = {{0}, {1}};
   if (nested) {
@@ -117,7 +118,7 @@ Placement bitsandbytes_placement(const std::string& name, const std::vector<uint
   p.constants.push_back({p.tensors.size(), [kind](const Shared&) { return bytes_of(kind == Which::kFp4 ? kFp4Map : kNf4Map, 16); }});
   p.tensors.push_back(make_stored(name + ".quant_map", DType::kF32, {16}));
   p.constants.push_back({p.tensors.size(), [=, text = std::string(type)](const Shared& shared) {
-                           return quant_state(text, nested ? 64 : block, dtype, shape, nested, shared.offset);
+                           return quant_state(text, block, dtype, shape, nested, shared.offset);
                          }});
   p.tensors.push_back(make_stored(fmt::format("{}.quant_state.bitsandbytes__{}", name, type), DType::kU8, {state.size()}));
   return p;
@@ -159,7 +160,7 @@ std::optional<DType> dtype_of(std::string_view torch) {
 }
 
 void read_4bit(Recognizer& r, const StoredIn& s, const std::string& weight) {
-  const json state = parse_json(r.content(s, 4096), "bitsandbytes", fmt::format("tensor '{}'", s.tensor.name));
+  const json state = parse_json(r.content(s, 4096), "bitsandbytes", r.where(s));
   const auto type = text_at(state, "quant_type");
   const auto block = size_at(state, "blocksize");
   const json* dims = member(state, "shape");
@@ -180,10 +181,10 @@ void read_4bit(Recognizer& r, const StoredIn& s, const std::string& weight) {
   w.format = *type == "nf4" && nested ? "nf4-dq" : *type;
   const auto kind = which(w.format);
   const Format* format = find_format(w.format);
-  const bool legal = kind && *kind != Which::kInt8 &&
-                     (nested ? *kind == Which::kNf4Double && *block == 64 && size_at(state, "nested_blocksize") == kNestedBlock
-                             : std::find(std::begin(kBlocks), std::end(kBlocks), *block) != std::end(kBlocks));
-  if (!legal) r.bad(s, fmt::format("blocks of {} in {}{}", *block, type->substr(0, 40), nested ? ", nested" : ""));
+  const bool known = std::find(std::begin(kBlocks), std::end(kBlocks), *block) != std::end(kBlocks);
+  const bool legal = known && kind && *kind != Which::kInt8 && nested == (*kind == Which::kNf4Double) &&
+                     (!nested || size_at(state, "nested_blocksize") == kNestedBlock);
+  if (!legal) r.bad(s, fmt::format("blocks of {} in {}{}", *block, quote(*type, 40), nested ? ", nested" : ""));
   if (format == nullptr) {
     r.claim_unread(weight, shape, w.dtype, fmt::format("{} b{}, bitsandbytes", w.format, *block),
                    {r.find(weight), &s, r.find(weight + ".absmax"), r.find(weight + ".quant_map"),
@@ -191,12 +192,13 @@ void read_4bit(Recognizer& r, const StoredIn& s, const std::string& weight) {
     return;
   }
   Coding coding;
-  if (!nested) coding.group = static_cast<uint32_t>(*block);
+  coding.group = static_cast<uint32_t>(*block);
   if (nested) {
     const auto offset = float_at(state, "nested_offset");
     if (!offset) r.bad(s, "nested_offset is not a number");
     coding.shared.offset = *offset;
   }
+  w.format = format_text(*format, coding);
   w.shared = coding.shared;
   w.placement = bitsandbytes_placement(weight, shape, w.dtype, *format, coding);
   for (StoredTensor& want : w.placement.tensors) {
@@ -213,7 +215,7 @@ void read_4bit(Recognizer& r, const StoredIn& s, const std::string& weight) {
 void read_8bit(Recognizer& r, const StoredIn& scale, const std::string& module) {
   const StoredIn* codes = r.find(module + ".weight");
   if (codes == nullptr || codes->tensor.dtype != DType::kI8 || codes->tensor.shape.size() != 2) {
-    r.bad(scale, fmt::format("'{}.weight', an I8 matrix, is missing", module));
+    r.bad(scale, fmt::format("{}, an I8 matrix, is missing", quote(module + ".weight")));
   }
   const StoredIn* order = r.find(module + ".weight_format");
   // Older files lack the tensor that names the tile order; only row order is read.

@@ -7,6 +7,7 @@
 #include "viva/base/checked.h"
 #include "viva/io/compressed_tensors.h"
 #include "viva/io/json.h"
+#include "viva/io/quote.h"
 #include "viva/io/recognize.h"
 
 namespace viva::io {
@@ -139,12 +140,11 @@ class Reader {
     return f32 && settings_.body.is_null() ? DType::kF32 : settings_.dtype;
   }
 
-  // `format` null: THE LIST lacks it.
   void decoded(const std::string& module, std::vector<uint64_t> shape, const Format& format, Coding coding, const Parts& p) {
     Weight w;
     w.name = module + ".weight";
     w.dtype = value_dtype(p.scale);
-    w.format = format.name;
+    w.format = format_text(format, coding);
     w.shared = coding.shared;
     w.placement = compressed_tensors_placement(w.name, shape, format, coding);
     w.shape = std::move(shape);
@@ -176,7 +176,7 @@ class Reader {
     const Parts p = parts_of(module, &codes);
     if (codes.tensor.shape.size() != 2) r_.bad(codes, "packed codes are a matrix");
     if (const StoredIn* scale = r_.find(module + ".scale_packed"); scale != nullptr) return marlin(module, codes, *scale);
-    if (p.scale == nullptr) r_.bad(codes, fmt::format("'{}.weight_scale', which belongs to it, is missing", module));
+    if (p.scale == nullptr) r_.bad(codes, fmt::format("{}, which belongs to it, is missing", quote(module + ".weight_scale")));
     if (p.scale->tensor.shape.size() != 2 || p.scale->tensor.shape[0] != codes.tensor.shape[0]) {
       r_.bad(*p.scale, fmt::format("scales [{}] for codes [{}]", fmt::join(p.scale->tensor.shape, ", "), fmt::join(codes.tensor.shape, ", ")));
     }
@@ -186,7 +186,7 @@ class Reader {
   }
 
   void packed_integers(const std::string& module, const Parts& p) {
-    if (p.shape == nullptr) r_.bad(*p.codes, fmt::format("'{}.weight_shape', which belongs to it, is missing", module));
+    if (p.shape == nullptr) r_.bad(*p.codes, fmt::format("{}, which belongs to it, is missing", quote(module + ".weight_shape")));
     const std::vector<uint64_t> shape = shape_of(*p.shape, *p.codes);
     const uint64_t in = shape[1], words = p.codes->tensor.shape[1], groups = p.scale->tensor.shape[1];
     // Bits per value; more than one number fits a very short row.
@@ -295,6 +295,7 @@ class Reader {
     if (found.strategy == "group") what += fmt::format(" in groups of {}", found.group);
     if (found.strategy == "tensor" && (scales.empty() || (scales.size() == 1 && scales[0] == 1))) what += ", a scale per tensor";
     if (found.strategy == "channel") what += ", a scale per row";
+    if (found.strategy == "block") what += " in blocks of 128x128";
     if (found.strategy == "tensor" && scales.size() == 2) what += fmt::format(" in blocks, scales [{}]", fmt::join(scales, ", "));
     if (p.zero != nullptr) what += ", asymmetric";
     unread(module, shape, what, p);

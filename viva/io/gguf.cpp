@@ -4,24 +4,19 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
-#include <type_traits>
 #include <unordered_set>
 
 #include "viva/base/checked.h"
+#include "viva/io/gguf_wire.h"
 
 namespace viva::io {
 namespace {
 
-static_assert(std::endian::native == std::endian::little,
-              "GGUF is read and written in the machine's own byte order");
+using namespace detail;
 
-constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
-constexpr uint64_t kMaxName = 1 << 16;
 constexpr uint64_t kMaxListItems = 1 << 25;  // strings in one list; the largest vocabularies have 2^18
-constexpr uint32_t kTypeArray = 9;
 
 constexpr GgmlType kTypes[] = {
     {0, "f32", 1, 4},         {1, "f16", 1, 2},         {2, "q4_0", 32, 18},      {3, "q4_1", 32, 20},
@@ -34,24 +29,6 @@ constexpr GgmlType kTypes[] = {
     {30, "bf16", 1, 2},       {34, "tq1_0", 256, 54},   {35, "tq2_0", 256, 66},   {39, "mxfp4", 32, 17},
     {40, "nvfp4", 64, 36},    {41, "q1_0", 128, 18},    {42, "q2_0", 64, 18},
 };
-
-// GGUF value types in order of id; the list of a type lies 12 places later in the variant.
-using Scalars = std::tuple<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, float, bool, std::string,
-                           void*, uint64_t, int64_t, double>;
-
-template <class T, size_t I = 0>
-constexpr uint32_t type_id() {
-  if constexpr (std::is_same_v<T, std::tuple_element_t<I, Scalars>>) {
-    return I;
-  } else {
-    return type_id<T, I + 1>();
-  }
-}
-
-template <class T>
-struct IsList : std::false_type {};
-template <class T>
-struct IsList<std::vector<T>> : std::true_type {};
 
 // Calls f with a value of the C++ type of a GGUF scalar type; false where the type is unknown.
 template <class F>
@@ -68,20 +45,6 @@ bool with_scalar_type(uint32_t id, F&& f) {
                       std::string_view hint = {}) {
   throw Error(Code::kBadInput, "gguf", fmt::format("{}: byte {}: {}", file.path().string(), offset, message),
               hint);
-}
-
-// Names from a file, safe to print.
-std::string shown(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text.substr(0, 80)) {
-    const auto u = static_cast<unsigned char>(c);
-    if (u < 0x20 || u == 0x7f) {
-      out += fmt::format("\\x{:02x}", u);
-    } else {
-      out += c;
-    }
-  }
-  return out + (text.size() > 80 ? "...'" : "'");
 }
 
 // Reads a header in chunks: one system call per chunk and never more memory than a chunk and the values
@@ -277,39 +240,6 @@ uint32_t read_version(const InputFile& file, Reader& in) {
   return version;
 }
 
-void put(std::string& out, const void* data, size_t n) { out.append(static_cast<const char*>(data), n); }
-
-template <class T>
-void put(std::string& out, const T& value) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    put(out, uint64_t{value.size()});
-    out += value;
-  } else if constexpr (std::is_same_v<T, bool>) {
-    out += static_cast<char>(value);
-  } else {
-    put(out, &value, sizeof value);
-  }
-}
-
-void put_value(std::string& out, const GgufValue& value) {
-  std::visit(
-      [&]<class T>(const T& v) {
-        if constexpr (IsList<T>::value) {
-          using E = typename T::value_type;
-          put(out, kTypeArray);
-          put(out, type_id<E>());
-          put(out, uint64_t{v.size()});
-          for (const auto& e : v) put<E>(out, e);
-        } else {
-          put(out, type_id<T>());
-          put<T>(out, v);
-        }
-      },
-      value);
-}
-
-[[noreturn]] void unwritable(std::string_view message) { throw Error(Code::kUsage, "gguf", message); }
-
 }  // namespace
 
 std::span<const GgmlType> ggml_types() noexcept { return kTypes; }
@@ -378,58 +308,6 @@ GgufHeader read_gguf_header(const InputFile& file) {
   h.data_start = round_up(in.at(), h.alignment);
   place_tensors(file, h);
   return h;
-}
-
-GgufLayout make_gguf_header(std::vector<GgufTensor>& tensors, const GgufMetadata& metadata,
-                            uint32_t alignment) {
-  if (!std::has_single_bit(alignment))
-    unwritable(fmt::format("the alignment {} is no power of two", alignment));
-  GgufMetadata extended;
-  const GgufMetadata* entries = &metadata;
-  const auto* recorded = find(metadata, "general.alignment");
-  if (recorded != nullptr ? as_unsigned(recorded) != alignment : alignment != 32) {
-    extended = metadata;
-    set(extended, "general.alignment", alignment);
-    entries = &extended;
-  }
-
-  GgufLayout out;
-  put(out.header, kMagic);
-  put(out.header, uint32_t{3});
-  put(out.header, uint64_t{tensors.size()});
-  put(out.header, uint64_t{entries->size()});
-  std::unordered_set<std::string_view> seen;
-  for (const GgufEntry& e : *entries) {
-    if (e.key.empty() || e.key.size() >= kMaxName)
-      unwritable(fmt::format("key {} is empty or too long", shown(e.key)));
-    if (!seen.insert(e.key).second) unwritable(fmt::format("key {} occurs twice", shown(e.key)));
-    put(out.header, e.key);
-    put_value(out.header, e.value);
-  }
-  seen.clear();
-  uint64_t at = 0;
-  for (GgufTensor& t : tensors) {
-    if (t.name.empty() || t.name.size() >= 64)
-      unwritable(fmt::format("tensor {}: names have 1 to 63 bytes", shown(t.name)));
-    if (!seen.insert(t.name).second) unwritable(fmt::format("tensor {} occurs twice", shown(t.name)));
-    const auto bytes = gguf_bytes(t.type, t.shape);
-    if (t.shape.empty() || t.shape.size() > 4 || !bytes) {
-      unwritable(fmt::format("tensor {}: shape [{}] cannot be stored as {}", shown(t.name),
-                             fmt::join(t.shape, ", "), t.type.name));
-    }
-    put(out.header, t.name);
-    put(out.header, static_cast<uint32_t>(t.shape.size()));
-    for (size_t i = t.shape.size(); i-- > 0;) put(out.header, t.shape[i]);
-    put(out.header, t.type.id);
-    put(out.header, at);
-    t.bytes = *bytes;
-    t.offset = at;
-    at += round_up(t.bytes, alignment);
-  }
-  out.header.resize(round_up(out.header.size(), alignment), '\0');
-  for (GgufTensor& t : tensors) t.offset += out.header.size();
-  out.file_bytes = out.header.size() + at;
-  return out;
 }
 
 }  // namespace viva::io

@@ -86,17 +86,17 @@ class Builder {
     if (!source_.name.empty()) set(model_.metadata, "general.name", source_.name);
     if (file_type_) set(model_.metadata, "general.file_type", *file_type_);
     set(model_.metadata, "general.quantization_version", uint32_t{2});
-    put("context_length", context_);
-    put("embedding_length", model_.hidden);
-    put("block_count", model_.layers);
-    put("feed_forward_length", model_.feed_forward);
-    put("attention.head_count", model_.heads);
-    put("attention.head_count_kv", model_.kv_heads);
-    put("attention.key_length", model_.head_dim);
-    put("attention.value_length", model_.head_dim);
+    put_count("context_length", context_);
+    put_count("embedding_length", model_.hidden);
+    put_count("block_count", model_.layers);
+    put_count("feed_forward_length", model_.feed_forward);
+    put_count("attention.head_count", model_.heads);
+    put_count("attention.head_count_kv", model_.kv_heads);
+    put_count("attention.key_length", model_.head_dim);
+    put_count("attention.value_length", model_.head_dim);
     put("attention.layer_norm_rms_epsilon", static_cast<float>(number(config_, "rms_norm_eps", 1e-6)));
-    put("rope.dimension_count", model_.head_dim);
-    put("vocab_size", model_.vocabulary);
+    put_count("rope.dimension_count", model_.head_dim);
+    put_count("vocab_size", model_.vocabulary);
     rotary();
     refuse_unsupported();
     add_tokenizer(source_, model_);
@@ -107,7 +107,8 @@ class Builder {
   void put(std::string_view key, GgufValue value) {
     set(model_.metadata, fmt::format("{}.{}", model_.architecture, key), std::move(value));
   }
-  void put(std::string_view key, uint64_t value) { put(key, GgufValue(static_cast<uint32_t>(value))); }
+  // GGUF counts are u32; a second name, as a float would prefer an overload for integers.
+  void put_count(std::string_view key, uint64_t value) { put(key, static_cast<uint32_t>(value)); }
 
   void shapes() {
     constexpr uint64_t kMost = 1 << 24;
@@ -194,7 +195,7 @@ class Builder {
         number(rope, "factor", static_cast<double>(context_) / static_cast<double>(original));
     put("rope.scaling.type", std::string("yarn"));
     put("rope.scaling.factor", static_cast<float>(factor));
-    put("rope.scaling.original_context_length", original);
+    put_count("rope.scaling.original_context_length", original);
     const auto scale = [&](double m) { return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1.0; };
     const double m = number(rope, "mscale", 1.0), all = number(rope, "mscale_all_dim", 1.0);
     const bool both = !member(rope, "mscale").is_null() && !member(rope, "mscale_all_dim").is_null();
@@ -239,7 +240,7 @@ class Builder {
     const double usual =
         factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original)));
     put("rope.scaling.type", std::string("longrope"));
-    put("rope.scaling.original_context_length", original);
+    put_count("rope.scaling.original_context_length", original);
     put("rope.scaling.attn_factor", static_cast<float>(number(rope, "attention_factor", usual)));
     for (const auto& [key, name] : {std::pair{"long_factor", "rope_factors_long.weight"},
                                     std::pair{"short_factor", "rope_factors_short.weight"}}) {

@@ -165,7 +165,8 @@ struct Tokenizer {
     read_vocab();
     read_added(false);
     std::vector<std::string> lines;
-    for (const auto& [a, b] : merges()) lines.push_back(replaced(a, " ", "Ġ") + " " + replaced(b, " ", "Ġ"));
+    for (const auto& [a, b] : merges())
+      lines.push_back(fmt::format("{} {}", replaced(a, " ", "Ġ"), replaced(b, " ", "Ġ")));
     const json& bpe = member(tokenizer, "model");
     const json& pre = member(tokenizer, "pre_tokenizer");
     const bool ignore_merges = bool_member(bpe, "ignore_merges").value_or(false);
@@ -202,7 +203,7 @@ struct Tokenizer {
     std::unordered_set<std::string> pairs;
     for (size_t i = 0; i < list.size(); ++i) {
       rank.emplace(list[i].first + list[i].second, -static_cast<float>(i));
-      pairs.insert(list[i].first + " " + list[i].second);
+      pairs.insert(fmt::format("{} {}", list[i].first, list[i].second));
     }
     uint64_t unlisted = 0;
     const std::string unknown = text_member(member(tokenizer, "model"), "unk_token").value_or("");
@@ -218,7 +219,7 @@ struct Tokenizer {
       for (size_t cut = 1; cut < t.size(); ++cut) {
         if ((t[cut] & 0xc0) == 0x80) continue;
         const std::string a = t.substr(0, cut), b = t.substr(cut);
-        unlisted += ids.count(a) && ids.count(b) && !pairs.count(a + " " + b);
+        unlisted += ids.count(a) && ids.count(b) && !pairs.count(fmt::format("{} {}", a, b));
       }
     }
     if (unlisted > 0) {

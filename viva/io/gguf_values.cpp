@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "viva/io/gguf.h"
+#include "viva/io/gguf_wire.h"
 
 namespace viva::io {
 namespace {
@@ -18,6 +19,20 @@ std::string text_of(const T& v) {
 }
 
 }  // namespace
+
+// Names from a file, safe to print.
+std::string detail::shown(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text.substr(0, 80)) {
+    const auto u = static_cast<unsigned char>(c);
+    if (u < 0x20 || u == 0x7f) {
+      out += fmt::format("\\x{:02x}", u);
+    } else {
+      out += c;
+    }
+  }
+  return out + (text.size() > 80 ? "...'" : "'");
+}
 
 const GgufValue* find(const GgufMetadata& metadata, std::string_view key) noexcept {
   const auto it =
@@ -69,7 +84,8 @@ std::string describe(const GgufValue& value, size_t items) {
           std::string out = "[";
           for (size_t i = 0; i < v.size() && i < items; ++i) {
             const typename T::value_type e = v[i];
-            out += (i == 0 ? "" : ", ") + text_of(e);
+            if (i > 0) out += ", ";
+            out += text_of(e);
           }
           return out + (v.size() > items ? fmt::format(", ... {} in all]", v.size()) : "]");
         } else {

@@ -6,6 +6,7 @@
 
 #include "viva/base/checked.h"
 #include "viva/io/json.h"
+#include "viva/io/quote.h"
 
 namespace viva::io {
 
@@ -26,16 +27,19 @@ std::string Recognizer::content(const StoredIn& s, uint64_t limit) const {
   return text;
 }
 
+std::string Recognizer::where(const StoredIn& s) const {
+  return fmt::format("{}: tensor {} at byte {}", files_[s.file].path().string(), quote(s.tensor.name), s.tensor.offset);
+}
+
 void Recognizer::bad(const StoredIn& s, std::string_view message) const {
-  throw Error(Code::kBadInput, layout_,
-              fmt::format("{}: tensor '{}' at byte {}: {}", files_[s.file].path().string(), s.tensor.name, s.tensor.offset, message));
+  throw Error(Code::kBadInput, layout_, fmt::format("{}: {}", where(s), message));
 }
 
 void Recognizer::claim(Weight w, const StoredIn& cause) {
   w.stored.clear();
   for (const StoredTensor& want : w.placement.tensors) {
     const StoredIn* have = find(want.name);
-    if (have == nullptr) bad(cause, fmt::format("'{}', which belongs to it, is missing", want.name));
+    if (have == nullptr) bad(cause, fmt::format("{}, which belongs to it, is missing", quote(want.name)));
     if (have->tensor.dtype != want.dtype || have->tensor.shape != want.shape || have->tensor.bytes != want.bytes) {
       bad(*have, fmt::format("{} [{}], expected {} [{}]", viva::name(have->tensor.dtype), fmt::join(have->tensor.shape, ", "),
                              viva::name(want.dtype), fmt::join(want.shape, ", ")));
@@ -109,7 +113,7 @@ StoredTensor make_stored(std::string name, DType dtype, std::vector<uint64_t> sh
   StoredTensor t{std::move(name), dtype, std::move(shape), 0, 0};
   const auto count = checked_product(t.shape);
   const auto size = count ? checked_mul(*count, viva::bytes(dtype)) : std::nullopt;
-  if (!size) throw Error(Code::kBadInput, "layout", fmt::format("'{}' [{}] is too large to store", t.name, fmt::join(t.shape, ", ")));
+  if (!size) throw Error(Code::kBadInput, "layout", fmt::format("{} [{}] is too large to store", quote(t.name), fmt::join(t.shape, ", ")));
   t.bytes = *size;
   return t;
 }

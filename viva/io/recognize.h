@@ -23,7 +23,9 @@ class Recognizer {
   const StoredIn* find(const std::string& name) const noexcept;
   // Bytes of a small tensor, at most `limit`.
   std::string content(const StoredIn& s, uint64_t limit) const;
-  // Throws kBadInput naming file, tensor and offset.
+  // File, tensor and offset, for messages.
+  std::string where(const StoredIn& s) const;
+  // Throws kBadInput that says where.
   [[noreturn]] void bad(const StoredIn& s, std::string_view message) const;
 
   // Takes every tensor of `w.placement`. Each must be there, with its dtype and shape; `cause` is named where one is
