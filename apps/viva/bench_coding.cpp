@@ -22,7 +22,9 @@ std::vector<Case> cases_of(const Machine& machine, const CodingOptions& options,
   std::vector<FormatChoice> chosen;
   for (const std::string& name : options.formats) {
     const std::optional<FormatChoice> c = parse_format(name);
-    if (!c) throw Error(Code::kUsage, "bench", fmt::format("no format is called {}", name), "`viva formats` lists them");
+    if (!c)
+      throw Error(Code::kUsage, "bench", fmt::format("no format is called {}", name),
+                  "`viva formats` lists them");
     chosen.push_back(*c);
   }
   if (chosen.empty()) {
@@ -104,7 +106,8 @@ CodingReport measure(const Machine& machine, const CodingOptions& options, bool 
                       .target = machine.target()};
   report.memory = rate_of(memory);
   for (Case& c : cases) {
-    CodingRow row{.format = format_text(c.coder->format, c.coder->coding), .encoder = c.coder->coding.encoder};
+    CodingRow row{.format = format_text(c.coder->format, c.coder->coding),
+                  .encoder = c.coder->coding.encoder};
     row.bits_per_weight = 8.0 * static_cast<double>(c.coder->row_bytes) / static_cast<double>(options.cols);
     row.rate = rate_of(c.rates);
     row.share = row.rate.median / report.memory.median;

@@ -40,7 +40,8 @@ std::string neighbours_text(double share) {
                       : fmt::format(
                             "Other processes took {:.0f} % of the processors meanwhile: figures by the clock "
                             "are low.\n"
-                            "By processor time says what these threads would reach alone.\n",
+                            "By processor time says what these threads would reach alone, as long as the "
+                            "memory does not limit them.\n",
                             100 * share);
 }
 
