@@ -47,7 +47,7 @@ struct Int4Asym {
     if (none(ok)) return fit;
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const F unit = F(1.0f) / select(ok, high - low, F(1.0f));
-    Leader leader;
+    Leader leader = {F(0.0f), F(0.0f)};
     F zero(8.0f);
     const F middle = round(clamp(-low * unit * F(15.0f), 0.0f, 15.0f));
     for (float shift : {0.0f, -1.0f, 1.0f}) {
