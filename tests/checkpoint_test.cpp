@@ -1,4 +1,5 @@
-// Quantized checkpoints of other tools: read by name, decoded value for value, and written back to the same bytes.
+// Quantized checkpoints of other tools: read by name, decoded value for value, and written back to the same
+// bytes.
 #include "viva/io/checkpoint.h"
 
 #include <fmt/format.h>
@@ -30,7 +31,8 @@ float cast(DType t, float v) {
   return t == DType::kBF16 ? bf16_to_f32(f32_to_bf16(v)) : t == DType::kF16 ? f16_to_f32(f32_to_f16(v)) : v;
 }
 
-// Gathers all rows, scatters them again and compares every stored byte; so do the constants, JSON by its meaning.
+// Gathers all rows, scatters them again and compares every stored byte; so do the constants, JSON by its
+// meaning.
 void expect_written_again(const Checkpoint& c, const Weight& w) {
   const io::Placement& p = w.placement;
   ASSERT_EQ(p.tensors.size(), w.stored.size());
@@ -60,7 +62,8 @@ void expect_written_again(const Checkpoint& c, const Weight& w) {
 // ---- whole checkpoints ----
 
 struct Expected {
-  const char *folder, *format, *other;  // other: of the tensors whose rows are shorter or that differ; null: none
+  const char *folder, *format,
+      *other;  // other: of the tensors whose rows are shorter or that differ; null: none
 };
 
 class Checkpoints : public testing::TestWithParam<Expected> {};
@@ -104,17 +107,18 @@ TEST_P(Checkpoints, WeightsByTheirOwnNames) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Checkpoints,
-                         testing::Values(Expected{"bnb-nf4", "nf4", nullptr}, Expected{"bnb-nf4-double", "nf4-dq", nullptr},
-                                         Expected{"bnb-int8", "int8", nullptr}, Expected{"ct-w4a16", "int4-g128", nullptr},
-                                         Expected{"ct-w4a16-asym", "int4-g128-asym", nullptr}, Expected{"ct-w8a8", "w8a8", nullptr},
-                                         Expected{"ct-fp8-dynamic", "fp8", nullptr}, Expected{"ct-nvfp4a16", "nvfp4", nullptr},
-                                         Expected{"ct-mxfp4a16", "mxfp4", nullptr}),
-                         [](const auto& info) {
-                           std::string name = info.param.folder;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, Checkpoints,
+    testing::Values(Expected{"bnb-nf4", "nf4", nullptr}, Expected{"bnb-nf4-double", "nf4-dq", nullptr},
+                    Expected{"bnb-int8", "int8", nullptr}, Expected{"ct-w4a16", "int4-g128", nullptr},
+                    Expected{"ct-w4a16-asym", "int4-g128-asym", nullptr},
+                    Expected{"ct-w8a8", "w8a8", nullptr}, Expected{"ct-fp8-dynamic", "fp8", nullptr},
+                    Expected{"ct-nvfp4a16", "nvfp4", nullptr}, Expected{"ct-mxfp4a16", "mxfp4", nullptr}),
+    [](const auto& info) {
+      std::string name = info.param.folder;
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });
 
 class Foreign : public testing::TestWithParam<Expected> {};
 
@@ -146,7 +150,8 @@ TEST_P(Foreign, NamedNotDecoded) {
 
 INSTANTIATE_TEST_SUITE_P(All, Foreign,
                          testing::Values(Expected{"gptq-w4-g32", "gptq 4-bit g32", nullptr},
-                                         Expected{"gptq-w4-g32-desc", "gptq 4-bit g32, columns reordered", nullptr},
+                                         Expected{"gptq-w4-g32-desc", "gptq 4-bit g32, columns reordered",
+                                                  nullptr},
                                          Expected{"awq-w4-g32", "awq 4-bit g32", nullptr},
                                          Expected{"modelopt-nvfp4", "nvfp4 g16, modelopt", nullptr}),
                          [](const auto& info) {
@@ -186,7 +191,9 @@ TEST_P(GoldenTensors, DecodedAndWrittenAgain) {
   if (std::string_view(GetParam().file).starts_with("compressed")) {
     const json made = json::parse(golden.metadata().at("made_by"));
     config = json{{"quantization_config",
-                   {{"quant_method", "compressed-tensors"}, {"format", made["format"]}, {"config_groups", {{"group_0", made["scheme"]}}}}}}
+                   {{"quant_method", "compressed-tensors"},
+                    {"format", made["format"]},
+                    {"config_groups", {{"group_0", made["scheme"]}}}}}}
                  .dump();
   }
   // With the configuration, and by the tensors alone.
@@ -229,21 +236,28 @@ TEST_P(GoldenTensors, DecodedAndWrittenAgain) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, GoldenTensors,
-    testing::Values(GoldenFile{"bitsandbytes/nf4_b64", "nf4", true}, GoldenFile{"bitsandbytes/nf4_b128", "nf4-g128", true},
-                    GoldenFile{"bitsandbytes/nf4_b64_double", "nf4-dq", true}, GoldenFile{"bitsandbytes/fp4_b64", "fp4", true},
-                    GoldenFile{"compressed_tensors/pack_int4_g128_sym", "int4-g128", true},
-                    GoldenFile{"compressed_tensors/pack_int4_g32_sym", "int4-g32", true},
-                    GoldenFile{"compressed_tensors/pack_int4_g128_asym", "int4-g128-asym", true},
-                    GoldenFile{"compressed_tensors/pack_int4_g32_asym", "int4-g32-asym", true},
-                    GoldenFile{"compressed_tensors/int8_channel", "w8a8", true},
-                    GoldenFile{"compressed_tensors/fp8_channel", "fp8", true},
-                    GoldenFile{"compressed_tensors/fp8_block128", "fp8-block", true},
-                    GoldenFile{"compressed_tensors/nvfp4a16", "nvfp4", true}, GoldenFile{"compressed_tensors/mxfp4a16", "mxfp4", true},
-                    GoldenFile{"compressed_tensors/pack_int3_g32_sym", "int3 packed in groups of 32, compressed-tensors", false},
-                    GoldenFile{"compressed_tensors/pack_int8_g128_sym", "int8 packed in groups of 128, compressed-tensors", false},
-                    GoldenFile{"compressed_tensors/pack_int4_channel_sym", "int4 packed, a scale per row, compressed-tensors", false},
-                    GoldenFile{"compressed_tensors/fp8_tensor", "fp8, a scale per tensor, compressed-tensors", false},
-                    GoldenFile{"compressed_tensors/mxfp8a16", "mxfp8 in groups of 32, compressed-tensors", false}),
+    testing::Values(
+        GoldenFile{"bitsandbytes/nf4_b64", "nf4", true},
+        GoldenFile{"bitsandbytes/nf4_b128", "nf4-g128", true},
+        GoldenFile{"bitsandbytes/nf4_b64_double", "nf4-dq", true},
+        GoldenFile{"bitsandbytes/fp4_b64", "fp4", true},
+        GoldenFile{"compressed_tensors/pack_int4_g128_sym", "int4-g128", true},
+        GoldenFile{"compressed_tensors/pack_int4_g32_sym", "int4-g32", true},
+        GoldenFile{"compressed_tensors/pack_int4_g128_asym", "int4-g128-asym", true},
+        GoldenFile{"compressed_tensors/pack_int4_g32_asym", "int4-g32-asym", true},
+        GoldenFile{"compressed_tensors/int8_channel", "w8a8", true},
+        GoldenFile{"compressed_tensors/fp8_channel", "fp8", true},
+        GoldenFile{"compressed_tensors/fp8_block128", "fp8-block", true},
+        GoldenFile{"compressed_tensors/nvfp4a16", "nvfp4", true},
+        GoldenFile{"compressed_tensors/mxfp4a16", "mxfp4", true},
+        GoldenFile{"compressed_tensors/pack_int3_g32_sym", "int3 packed in groups of 32, compressed-tensors",
+                   false},
+        GoldenFile{"compressed_tensors/pack_int8_g128_sym",
+                   "int8 packed in groups of 128, compressed-tensors", false},
+        GoldenFile{"compressed_tensors/pack_int4_channel_sym",
+                   "int4 packed, a scale per row, compressed-tensors", false},
+        GoldenFile{"compressed_tensors/fp8_tensor", "fp8, a scale per tensor, compressed-tensors", false},
+        GoldenFile{"compressed_tensors/mxfp8a16", "mxfp8 in groups of 32, compressed-tensors", false}),
     [](const auto& info) {
       std::string name = info.param.file;
       std::replace(name.begin(), name.end(), '/', '_');

@@ -1,4 +1,5 @@
-// Packed rows <-> stored tensors of the outside layouts, over random shapes; what a layout refuses; its configuration.
+// Packed rows <-> stored tensors of the outside layouts, over random shapes; what a layout refuses; its
+// configuration.
 #include "viva/io/layout.h"
 
 #include <fmt/format.h>
@@ -40,7 +41,8 @@ std::vector<uint8_t> random_rows(const Placement& p, const Chunk& chunk, uint64_
   for (size_t k = 0; k < pieces.size(); ++k) {
     for (uint64_t r = 0; r < chunk.rows; ++r) {
       uint8_t* at = packed.data() + r * row_bytes + pieces[k].offset;
-      if (p.pieces[k].packing == Packing::kPanels && r % f.row_panel != 0) std::memcpy(at, at - row_bytes, pieces[k].bytes);
+      if (p.pieces[k].packing == Packing::kPanels && r % f.row_panel != 0)
+        std::memcpy(at, at - row_bytes, pieces[k].bytes);
       if (p.pieces[k].packing == Packing::kZeroColumns) {
         for (size_t i = 0; i < pieces[k].bytes; ++i) at[i] &= 15;
       }
@@ -103,21 +105,26 @@ RC_GTEST_PROP(LayoutProperty, CompressedTensors, ()) {
   const auto scale = *rc::gen::element(DType::kF32, DType::kBF16, DType::kF16);
   const Coding c = coding_of(*f, group, scale);
   const uint64_t out = *rc::gen::inRange<uint64_t>(1, 300);
-  const uint64_t in = *rc::gen::oneOf(rc::gen::inRange<uint64_t>(1, 300), rc::gen::map(rc::gen::inRange<uint64_t>(1, 20), [](uint64_t g) { return 32 * g; }));
+  const uint64_t in =
+      *rc::gen::oneOf(rc::gen::inRange<uint64_t>(1, 300),
+                      rc::gen::map(rc::gen::inRange<uint64_t>(1, 20), [](uint64_t g) { return 32 * g; }));
   const std::vector<uint64_t> shape = {out, in};
   RC_PRE(io::compressed_tensors_refuses(shape, *f, c).empty());
   const Placement p = io::compressed_tensors_placement("model.layers.0.mlp.up_proj.weight", shape, *f, c);
-  check_placement(p, out * 1000 + in, *rc::gen::inRange<uint64_t>(1, 40000), *rc::gen::inRange<uint64_t>(1, 40000));
+  check_placement(p, out * 1000 + in, *rc::gen::inRange<uint64_t>(1, 40000),
+                  *rc::gen::inRange<uint64_t>(1, 40000));
 }
 
 RC_GTEST_PROP(LayoutProperty, Bitsandbytes, ()) {
   const Format* f = format_of({"nf4", "fp4", "nf4-dq", "int8"});
   const auto group = *rc::gen::element<uint32_t>(32, 64, 128, 512, 4096);
   const Coding c = coding_of(*f, group, DType::kF32);
-  const std::vector<uint64_t> shape = {*rc::gen::inRange<uint64_t>(1, 200), *rc::gen::inRange<uint64_t>(1, 300)};
+  const std::vector<uint64_t> shape = {*rc::gen::inRange<uint64_t>(1, 200),
+                                       *rc::gen::inRange<uint64_t>(1, 300)};
   RC_ASSERT(io::bitsandbytes_refuses(shape, *f).empty());
   const Placement p = io::bitsandbytes_placement("a.weight", shape, DType::kBF16, *f, c);
-  check_placement(p, shape[0] * 1000 + shape[1], *rc::gen::inRange<uint64_t>(1, 40000), *rc::gen::inRange<uint64_t>(1, 40000));
+  check_placement(p, shape[0] * 1000 + shape[1], *rc::gen::inRange<uint64_t>(1, 40000),
+                  *rc::gen::inRange<uint64_t>(1, 40000));
 }
 
 TEST(CompressedTensors, ZerosOfEightRowsInAWord) {
@@ -137,7 +144,8 @@ TEST(CompressedTensors, ZerosOfEightRowsInAWord) {
   }
   std::string zeros(16, '\x7f');
   scatter(p, {0, 10, 64, 0}, packed, work, [&](size_t t, uint64_t offset, std::span<const uint8_t> bytes) {
-    if (p.tensors[t].name == "a.weight_zero_point") std::memcpy(zeros.data() + offset, bytes.data(), bytes.size());
+    if (p.tensors[t].name == "a.weight_zero_point")
+      std::memcpy(zeros.data() + offset, bytes.data(), bytes.size());
   });
   uint32_t words[4];
   std::memcpy(words, zeros.data(), 16);
@@ -153,17 +161,23 @@ TEST(CompressedTensors, Tensors) {
   c.scale = DType::kBF16;
   const auto shown = [](const Placement& p) {
     std::string text;
-    for (const auto& t : p.tensors) text += fmt::format("{} {} [{}]\n", t.name, name(t.dtype), fmt::join(t.shape, ", "));
+    for (const auto& t : p.tensors)
+      text += fmt::format("{} {} [{}]\n", t.name, name(t.dtype), fmt::join(t.shape, ", "));
     return text;
   };
-  EXPECT_EQ(shown(io::compressed_tensors_placement("m.q_proj.weight", {12, 256}, *find_format("int4-asym"), c)),
-            "m.q_proj.weight_packed I32 [12, 32]\nm.q_proj.weight_scale BF16 [12, 2]\nm.q_proj.weight_zero_point I32 [2, 2]\n"
-            "m.q_proj.weight_shape I64 [2]\n");
+  EXPECT_EQ(
+      shown(io::compressed_tensors_placement("m.q_proj.weight", {12, 256}, *find_format("int4-asym"), c)),
+      "m.q_proj.weight_packed I32 [12, 32]\nm.q_proj.weight_scale BF16 [12, 2]\nm.q_proj.weight_zero_point "
+      "I32 [2, 2]\n"
+      "m.q_proj.weight_shape I64 [2]\n");
   c.group = 0;
-  EXPECT_EQ(shown(io::compressed_tensors_placement("m.q_proj.weight", {200, 160}, *find_format("fp8-block"), c)),
-            "m.q_proj.weight F8_E4M3 [200, 160]\nm.q_proj.weight_scale BF16 [2, 2]\n");
+  EXPECT_EQ(
+      shown(io::compressed_tensors_placement("m.q_proj.weight", {200, 160}, *find_format("fp8-block"), c)),
+      "m.q_proj.weight F8_E4M3 [200, 160]\nm.q_proj.weight_scale BF16 [2, 2]\n");
   const Placement nv = io::compressed_tensors_placement("m.q_proj.weight", {3, 32}, *find_format("nvfp4"), c);
-  EXPECT_EQ(shown(nv), "m.q_proj.weight_packed U8 [3, 16]\nm.q_proj.weight_scale F8_E4M3 [3, 2]\nm.q_proj.weight_global_scale F32 [1]\n");
+  EXPECT_EQ(shown(nv),
+            "m.q_proj.weight_packed U8 [3, 16]\nm.q_proj.weight_scale F8_E4M3 [3, "
+            "2]\nm.q_proj.weight_global_scale F32 [1]\n");
   float global = 0;
   std::memcpy(&global, nv.constants[0].content({.scale = 123.5f}).data(), 4);
   EXPECT_EQ(global, 123.5f);
@@ -191,7 +205,8 @@ TEST(CompressedTensors, Refuses) {
 TEST(CompressedTensors, ConfigOfOneFormat) {
   Coding c;
   c.group = 32;
-  const json config = io::compressed_tensors_config({{find_format("int4"), c, {}}}, {"model.layers.0.mlp.down_proj"}, false);
+  const json config =
+      io::compressed_tensors_config({{find_format("int4"), c, {}}}, {"model.layers.0.mlp.down_proj"}, false);
   EXPECT_EQ(config["quant_method"], "compressed-tensors");
   EXPECT_EQ(config["format"], "pack-quantized");
   EXPECT_EQ(config["quantization_status"], "compressed");
@@ -222,7 +237,8 @@ TEST(CompressedTensors, ConfigOfSeveralFormats) {
   // Two groups of one format: the top level still names it.
   Coding small;
   small.group = 32;
-  const json same = io::compressed_tensors_config({{find_format("int4"), {}, {"a"}}, {find_format("int4-asym"), small, {"b"}}}, {}, false);
+  const json same = io::compressed_tensors_config(
+      {{find_format("int4"), {}, {"a"}}, {find_format("int4-asym"), small, {"b"}}}, {}, false);
   EXPECT_EQ(same["format"], "pack-quantized");
 }
 
@@ -230,13 +246,18 @@ TEST(CompressedTensors, FusedSets) {
   EXPECT_EQ(io::fused_set("model.layers.3.self_attn.q_proj.weight"), "model.layers.3.self_attn.qkv");
   EXPECT_EQ(io::fused_set("model.layers.3.self_attn.v_proj.weight"), "model.layers.3.self_attn.qkv");
   EXPECT_EQ(io::fused_set("model.layers.3.self_attn.o_proj.weight"), "");
-  EXPECT_EQ(io::fused_set("model.layers.3.mlp.gate_proj.weight"), io::fused_set("model.layers.3.mlp.up_proj.weight"));
-  EXPECT_NE(io::fused_set("model.layers.3.mlp.gate_proj.weight"), io::fused_set("model.layers.4.mlp.up_proj.weight"));
-  EXPECT_EQ(io::fused_set("model.layers.0.block_sparse_moe.experts.7.w1.weight"), io::fused_set("model.layers.0.block_sparse_moe.experts.7.w3.weight"));
+  EXPECT_EQ(io::fused_set("model.layers.3.mlp.gate_proj.weight"),
+            io::fused_set("model.layers.3.mlp.up_proj.weight"));
+  EXPECT_NE(io::fused_set("model.layers.3.mlp.gate_proj.weight"),
+            io::fused_set("model.layers.4.mlp.up_proj.weight"));
+  EXPECT_EQ(io::fused_set("model.layers.0.block_sparse_moe.experts.7.w1.weight"),
+            io::fused_set("model.layers.0.block_sparse_moe.experts.7.w3.weight"));
   EXPECT_EQ(io::fused_set("model.layers.0.block_sparse_moe.experts.7.w2.weight"), "");
-  EXPECT_EQ(io::fused_set("model.layers.0.self_attn.q_a_proj.weight"), io::fused_set("model.layers.0.self_attn.kv_a_proj_with_mqa.weight"));
+  EXPECT_EQ(io::fused_set("model.layers.0.self_attn.q_a_proj.weight"),
+            io::fused_set("model.layers.0.self_attn.kv_a_proj_with_mqa.weight"));
   EXPECT_EQ(io::fused_set("model.layers.0.self_attn.kv_b_proj.weight"), "");
-  EXPECT_EQ(io::fused_set("bert.encoder.layer.0.attention.self.query.weight"), "bert.encoder.layer.0.attention.self.qkv");
+  EXPECT_EQ(io::fused_set("bert.encoder.layer.0.attention.self.query.weight"),
+            "bert.encoder.layer.0.attention.self.qkv");
   EXPECT_EQ(io::fused_set("q_proj.weight"), "");
   EXPECT_EQ(io::fused_set("lm_head.weight"), "");
   EXPECT_EQ(io::fused_set("model.layers.3.self_attn.q_proj.bias"), "");

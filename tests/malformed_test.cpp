@@ -1,5 +1,5 @@
-// Quantized checkpoints that are damaged or absurd: one viva::Error that names file and tensor, or a weight that is not
-// decoded, and never another exception.
+// Quantized checkpoints that are damaged or absurd: one viva::Error that names file and tensor, or a weight
+// that is not decoded, and never another exception.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
@@ -43,7 +43,8 @@ Model nvfp4_model() {
           {"m.weight_scale", DType::kF8E4M3, {4, 2}, std::string(8, '\x38')},
           {"m.weight_global_scale", DType::kF32, {1}, std::string("\0\0\x80\x3f", 4)}};
 }
-Model nf4_model(const std::string& state = R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [4, 64]})") {
+Model nf4_model(const std::string& state =
+                    R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [4, 64]})") {
   return {{"m.weight", DType::kU8, {128, 1}, std::string(128, '\x77')},
           {"m.weight.absmax", DType::kF32, {4}, std::string(16, '\0')},
           {"m.weight.quant_map", DType::kF32, {16}, std::string(64, '\0')},
@@ -90,8 +91,12 @@ void expect_error(const Model& m, const std::string& tensor, const std::string& 
 }
 
 TEST(Malformed, TheModelsThemselvesAreFine) {
-  for (const auto& [model, format] : std::vector<std::pair<Model, const char*>>{
-           {int4_model(), "int4-g32"}, {asymmetric_model(), "int4-g32-asym"}, {nvfp4_model(), "nvfp4"}, {nf4_model(), "nf4"}, {int8_model(), "int8"}}) {
+  for (const auto& [model, format] :
+       std::vector<std::pair<Model, const char*>>{{int4_model(), "int4-g32"},
+                                                  {asymmetric_model(), "int4-g32-asym"},
+                                                  {nvfp4_model(), "nvfp4"},
+                                                  {nf4_model(), "nf4"},
+                                                  {int8_model(), "int8"}}) {
     const Folder folder;
     test::write_model(folder.path(), model, {});
     const Checkpoint c = Checkpoint::open(folder.path());
@@ -109,20 +114,43 @@ TEST(Malformed, CompressedTensors) {
   };
   expect_error(with(int4_model(), [](Model& m) { drop(m, "m.weight_scale"); }), "m.weight_scale");
   expect_error(with(int4_model(), [](Model& m) { drop(m, "m.weight_shape"); }), "m.weight_shape");
-  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_shape", DType::kI32, {4}); }), "m.weight_shape");
-  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_shape", DType::kI64, {0}); }), "m.weight_shape");
-  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_packed", DType::kI32, {128}); }), "m.weight_packed");
-  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_packed", DType::kI16, {16, 16}); }), "m.weight_packed");
-  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_scale", DType::kBF16, {8, 2}); }), "m.weight_scale");
-  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_scale", DType::kBF16, {}); }), "m.weight_scale");
-  for (const std::string& shape : {words({16, 0}), words({0, 64}), words({17, 64}), words({16, -1}), words({16, int64_t{1} << 62}), words({-16, 64}),
-                                   words({16, 1000}), words({int64_t{1} << 62, int64_t{1} << 62})}) {
+  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_shape", DType::kI32, {4}); }),
+               "m.weight_shape");
+  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_shape", DType::kI64, {0}); }),
+               "m.weight_shape");
+  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_packed", DType::kI32, {128}); }),
+               "m.weight_packed");
+  expect_error(with(int4_model(),
+                    [](Model& m) {
+                      reshape(m, "m.weight_packed", DType::kI16, {16, 16});
+                    }),
+               "m.weight_packed");
+  expect_error(with(int4_model(),
+                    [](Model& m) {
+                      reshape(m, "m.weight_scale", DType::kBF16, {8, 2});
+                    }),
+               "m.weight_scale");
+  expect_error(with(int4_model(), [](Model& m) { reshape(m, "m.weight_scale", DType::kBF16, {}); }),
+               "m.weight_scale");
+  for (const std::string& shape :
+       {words({16, 0}), words({0, 64}), words({17, 64}), words({16, -1}), words({16, int64_t{1} << 62}),
+        words({-16, 64}), words({16, 1000}), words({int64_t{1} << 62, int64_t{1} << 62})}) {
     expect_error(with(int4_model(), [&](Model& m) { part(m, "m.weight_shape").bytes = shape; }), "m.weight_");
   }
-  expect_error(with(asymmetric_model(), [](Model& m) { reshape(m, "m.weight_zero_point", DType::kI8, {16, 2}); }), "m.weight_zero_point");
-  expect_error(with(asymmetric_model(), [](Model& m) { reshape(m, "m.weight_zero_point", DType::kI32, {2, 1}); }), "m.weight_zero_point");
-  expect_error(with(nvfp4_model(), [](Model& m) { reshape(m, "m.weight_global_scale", DType::kF32, {2}); }), "m.weight_global_scale");
-  expect_error(with(nvfp4_model(), [](Model& m) { reshape(m, "m.weight_global_scale", DType::kBF16, {1}); }), "m.weight_global_scale");
+  expect_error(with(asymmetric_model(),
+                    [](Model& m) {
+                      reshape(m, "m.weight_zero_point", DType::kI8, {16, 2});
+                    }),
+               "m.weight_zero_point");
+  expect_error(with(asymmetric_model(),
+                    [](Model& m) {
+                      reshape(m, "m.weight_zero_point", DType::kI32, {2, 1});
+                    }),
+               "m.weight_zero_point");
+  expect_error(with(nvfp4_model(), [](Model& m) { reshape(m, "m.weight_global_scale", DType::kF32, {2}); }),
+               "m.weight_global_scale");
+  expect_error(with(nvfp4_model(), [](Model& m) { reshape(m, "m.weight_global_scale", DType::kBF16, {1}); }),
+               "m.weight_global_scale");
 }
 
 TEST(Malformed, Bitsandbytes) {
@@ -133,26 +161,35 @@ TEST(Malformed, Bitsandbytes) {
   expect_error(with(nf4_model(), [](Model& m) { drop(m, "m.weight.absmax"); }), "m.weight.absmax");
   expect_error(with(nf4_model(), [](Model& m) { drop(m, "m.weight"); }), "\"m.weight\"");
   expect_error(with(nf4_model(), [](Model& m) { reshape(m, "m.weight", DType::kU8, {127, 1}); }), "m.weight");
-  expect_error(with(nf4_model(), [](Model& m) { reshape(m, "m.weight.absmax", DType::kF32, {5}); }), "m.weight.absmax");
-  expect_error(with(nf4_model(), [](Model& m) { reshape(m, "m.weight.absmax", DType::kU8, {4}); }), "m.weight.absmax");
+  expect_error(with(nf4_model(), [](Model& m) { reshape(m, "m.weight.absmax", DType::kF32, {5}); }),
+               "m.weight.absmax");
+  expect_error(with(nf4_model(), [](Model& m) { reshape(m, "m.weight.absmax", DType::kU8, {4}); }),
+               "m.weight.absmax");
   const std::string state = "m.weight.quant_state";
-  const json good = json::parse(part(*std::make_unique<Model>(nf4_model()), "m.weight.quant_state.bitsandbytes__nf4").bytes);
+  const json good = json::parse(
+      part(*std::make_unique<Model>(nf4_model()), "m.weight.quant_state.bitsandbytes__nf4").bytes);
   const auto bad_state = [&](const std::string& key, const json& value) {
     json s = good;
     s[key] = value;
     expect_error(nf4_model(s.dump()), state);
   };
-  for (const char* text : {"", "{", "[]", "7", "null", "\"nf4\"", "{\"quant_type\": \"nf4\"}", "\xff\xfe"}) expect_error(nf4_model(text), state);
+  for (const char* text : {"", "{", "[]", "7", "null", "\"nf4\"", "{\"quant_type\": \"nf4\"}", "\xff\xfe"})
+    expect_error(nf4_model(text), state);
   expect_error(nf4_model(std::string(3000, '[') + std::string(1000, ']')), state);
-  for (const json& v : {json("64"), json(0), json(-64), json(63), json(8192), json(64.0), json((uint64_t{1} << 32) + 64), json(nullptr)}) {
+  for (const json& v : {json("64"), json(0), json(-64), json(63), json(8192), json(64.0),
+                        json((uint64_t{1} << 32) + 64), json(nullptr)}) {
     bad_state("blocksize", v);
   }
-  for (const json& v : {json("x"), json(7), json::array(), json({4}), json({4, 64, 1}), json({-4, 64}), json({0, 64}), json({"4", 64}), json({4.5, 64}),
-                        json({uint64_t{1} << 40, uint64_t{1} << 40})}) {
+  for (const json& v :
+       {json("x"), json(7), json::array(), json({4}), json({4, 64, 1}), json({-4, 64}), json({0, 64}),
+        json({"4", 64}), json({4.5, 64}), json({uint64_t{1} << 40, uint64_t{1} << 40})}) {
     bad_state("shape", v);
   }
-  for (const json& v : {json(7), json("int8"), json("float"), json::object(), json(nullptr)}) bad_state("dtype", v);
-  for (const json& v : {json(4), json("nf5"), json("int8"), json("nf4-dq"), json("q4_0"), json(std::string(2000, 'x'))}) bad_state("quant_type", v);
+  for (const json& v : {json(7), json("int8"), json("float"), json::object(), json(nullptr)})
+    bad_state("dtype", v);
+  for (const json& v :
+       {json(4), json("nf5"), json("int8"), json("nf4-dq"), json("q4_0"), json(std::string(2000, 'x'))})
+    bad_state("quant_type", v);
   for (const json& v : {json("x"), json(nullptr), json(json::array())}) bad_state("nested_offset", v);
   json nested = good;
   nested["nested_blocksize"] = 256;
@@ -167,7 +204,8 @@ TEST(Malformed, Bitsandbytes) {
   expect_error(with(int8_model(), [](Model& m) { drop(m, "m.weight"); }), "m.SCB");
   expect_error(with(int8_model(), [](Model& m) { reshape(m, "m.SCB", DType::kF32, {5}); }), "m.SCB");
   expect_error(with(int8_model(), [](Model& m) { reshape(m, "m.SCB", DType::kF16, {4}); }), "m.SCB");
-  expect_error(with(int8_model(), [](Model& m) { part(m, "m.weight_format").bytes = "\3"; }), "m.weight_format");
+  expect_error(with(int8_model(), [](Model& m) { part(m, "m.weight_format").bytes = "\3"; }),
+               "m.weight_format");
 }
 
 TEST(Malformed, Gptq) {
@@ -196,9 +234,15 @@ TEST(Malformed, Settings) {
                      {"config_groups",
                       {{"group_0",
                         {{"targets", {"Linear"}},
-                         {"weights", {{"num_bits", 4}, {"type", "int"}, {"symmetric", true}, {"strategy", "group"}, {"group_size", 32}}}}}}}};
+                         {"weights",
+                          {{"num_bits", 4},
+                           {"type", "int"},
+                           {"symmetric", true},
+                           {"strategy", "group"},
+                           {"group_size", 32}}}}}}}};
   EXPECT_TRUE(opened(int4_model(), good));
-  for (const json& groups : {json(5), json::array({1, 2}), json::object(), json(nullptr), json("x"), json{{"g", nullptr}}, json{{"g", 7}}}) {
+  for (const json& groups : {json(5), json::array({1, 2}), json::object(), json(nullptr), json("x"),
+                             json{{"g", nullptr}}, json{{"g", 7}}}) {
     json settings = good;
     settings["config_groups"] = groups;
     EXPECT_FALSE(opened(int4_model(), settings)) << groups;
@@ -228,7 +272,8 @@ TEST(Malformed, Settings) {
   preset["config_groups"] = {{"W4A16", {"Linear"}}};
   EXPECT_TRUE(opened(int4_model(), preset));
   // Another tool's name: codes are not values.
-  EXPECT_FALSE(opened({{"m.weight", DType::kI8, {4, 8}, std::string(32, '\1')}}, {{"quant_method", "somebody"}}));
+  EXPECT_FALSE(
+      opened({{"m.weight", DType::kI8, {4, 8}, std::string(32, '\1')}}, {{"quant_method", "somebody"}}));
   const Folder folder;
   test::write_model(folder.path(), int4_model(), "{\"quantization_config\":" + std::string(5000, '['));
   EXPECT_THROW(Checkpoint::open(folder.path()), Error);
@@ -236,17 +281,22 @@ TEST(Malformed, Settings) {
 
 // Bytes of every small text changed at random: an Error or a model, nothing else.
 RC_GTEST_PROP(Malformed, RandomBytes, ()) {
-  const json settings = {{"quantization_config",
-                          {{"quant_method", "compressed-tensors"},
-                           {"config_groups", {{"group_0", {{"targets", {"Linear", "re:.*"}}, {"weights", {{"num_bits", 4}, {"group_size", 32}}}}}}}}},
-                         {"torch_dtype", "bfloat16"}};
-  std::string state = R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [4, 64], "nested_offset": 0.1, "nested_blocksize": 256})";
+  const json settings = {
+      {"quantization_config",
+       {{"quant_method", "compressed-tensors"},
+        {"config_groups",
+         {{"group_0",
+           {{"targets", {"Linear", "re:.*"}}, {"weights", {{"num_bits", 4}, {"group_size", 32}}}}}}}}},
+      {"torch_dtype", "bfloat16"}};
+  std::string state =
+      R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [4, 64], "nested_offset": 0.1, "nested_blocksize": 256})";
   std::string config = settings.dump();
   for (std::string* text : {&state, &config}) {
     const size_t n = *rc::gen::inRange<size_t>(0, 4);
     for (size_t i = 0; i < n; ++i) {
       const size_t at = *rc::gen::inRange<size_t>(0, text->size());
-      (*text)[at] = *rc::gen::element('0', '9', '-', '"', ',', ':', '[', ']', '{', '}', 'e', '.', '\\', 'n', '\x80', '\0');
+      (*text)[at] = *rc::gen::element('0', '9', '-', '"', ',', ':', '[', ']', '{', '}', 'e', '.', '\\', 'n',
+                                      '\x80', '\0');
     }
   }
   Model m = nf4_model(state);

@@ -59,13 +59,15 @@ inline void write_safetensors(const std::filesystem::path& path, const std::vect
 }
 
 // A model directory with one file; no config.json where `config` is empty.
-inline void write_model(const std::filesystem::path& folder, const std::vector<TestTensor>& tensors, const std::string& config) {
+inline void write_model(const std::filesystem::path& folder, const std::vector<TestTensor>& tensors,
+                        const std::string& config) {
   write_safetensors(folder / "model.safetensors", tensors);
   if (!config.empty()) write_file(folder / "config.json", config);
 }
 
 // The packed rows of a whole weight, chunk by chunk.
-inline std::vector<std::vector<uint8_t>> packed_chunks(const io::Checkpoint& c, const io::Weight& w, uint64_t values) {
+inline std::vector<std::vector<uint8_t>> packed_chunks(const io::Checkpoint& c, const io::Weight& w,
+                                                       uint64_t values) {
   std::vector<std::vector<uint8_t>> list;
   std::vector<uint8_t> work;
   for (const io::Chunk& chunk : chunks_of(w.placement, values)) {
@@ -77,7 +79,8 @@ inline std::vector<std::vector<uint8_t>> packed_chunks(const io::Checkpoint& c, 
 }
 
 // All values of a packed weight, by the scalar twin.
-inline std::vector<float> decoded(const io::Checkpoint& c, const io::Weight& w, uint64_t values = 128 * 1024) {
+inline std::vector<float> decoded(const io::Checkpoint& c, const io::Weight& w,
+                                  uint64_t values = 128 * 1024) {
   const io::Placement& p = w.placement;
   const FormatCode& code = *p.format->code[static_cast<size_t>(Target::kScalar)];
   std::vector<float> out;

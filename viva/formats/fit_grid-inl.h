@@ -45,7 +45,7 @@ VIVA_INL F squared_error(const F* x, size_t n, Decoded decoded) {
 
 // The scale that is kept so far, and how good its codes are: gain^2 is the part of sum x^2 that a refit explains.
 struct Leader {
-  F gain = F(0.0f), scale = F(0.0f);
+  F gain, scale;
 
   // `ax` = sum q x, `qq` = sum q^2 of a candidate; where it is better its refit leads.
   VIVA_INL M offer(F ax, F qq) {
@@ -151,7 +151,7 @@ VIVA_INL M search_grid_scale(const F* x, size_t n, F absmax, const float (&steps
   const M ok = grid_searchable(absmax);
   if (none(ok)) return ok;
   const F unit = F(1.0f) / select(ok, absmax, F(1.0f));
-  Leader leader;
+  Leader leader = {F(0.0f), F(0.0f)};
   for (size_t k = 0; k < kSteps; k += 2) {
     const F a = unit * F(steps[k]), b = unit * F(steps[k + 1]);
     if (both_signs) {

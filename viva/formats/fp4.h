@@ -41,10 +41,10 @@ struct Fp4 {
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     const F absmax = absmax_of(x, n);
-    const auto snap = [](F v) { return copy_sign(lookup8(kMagnitudes.level, kMagnitudes.nearest(abs(v))), v); };
-    const F scale = search_scale(x, n, absmax, kShares, false, 1.2f, snap);
+    const auto snap = [](F v) VIVA_INL_LAMBDA { return copy_sign(lookup8(kMagnitudes.level, kMagnitudes.nearest(abs(v))), v); };
+    const F scale = search_level_scale(x, n, absmax, kShares, false, 1.2f, snap);
     const Fit found = {scale, F(1.0f) / scale, first.divide};
-    const M better = searchable(absmax) & beats(error_of<Fp4>(x, n, found), error_of<Fp4>(x, n, first));
+    const M better = in_reach(absmax) & beats(error_of<Fp4>(x, n, found), error_of<Fp4>(x, n, first));
     return {select(better, found.scale, first.scale), select(better, found.inverse, first.inverse), first.divide};
   }
 

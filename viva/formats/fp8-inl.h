@@ -29,7 +29,7 @@ struct Fp8Scale {
   template <DType kArithmetic>
   static F reference_error(const F* x, size_t n, const Fit& fit) {
     F sum[1];
-    row_sums(n, sum, [&](size_t i, F* acc) {
+    row_sums(n, sum, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
       const F d = x[i] - value(reference_code<kArithmetic>(x[i], fit), fit);
       acc[0] = acc[0] + d * d;
     });
@@ -42,7 +42,7 @@ struct Fp8Scale {
   }
   static F error(const F* x, size_t n, const Fit& fit) {
     F sum[1];
-    row_sums(n, sum, [&](size_t i, F* acc) {
+    row_sums(n, sum, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
       const F d = abs(x[i]) - e4m3_round(min(abs(x[i]) * fit.inverse, F(448.0f))) * fit.scale;
       acc[0] = acc[0] + d * d;
     });
@@ -57,7 +57,7 @@ struct Fp8Scale {
   static Fit best(const F* x, size_t n, const Coding& c) {
     const Fit first = reference(x, n, c);
     const F absmax = row_absmax(x, n);
-    if (none(searchable(absmax))) return first;
+    if (none(in_reach(absmax))) return first;
     const F before = reference_error(x, n, first, c.arithmetic);
     F scale = first.scale, lowest(__builtin_inff());
     for (int k = 0; k < 8; k += 4) {
@@ -66,7 +66,7 @@ struct Fp8Scale {
         trial[j] = storable(c, absmax / F(kTops[k + j]));
         inverse[j] = F(1.0f) / trial[j];
       }
-      row_sums(n, sum, [&](size_t i, F* acc) {
+      row_sums(n, sum, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
         const F a = abs(x[i]);
         for (int j = 0; j < 4; ++j) {
           const F v = a * inverse[j], d = v - e4m3_round(min(v, F(448.0f)));
@@ -82,7 +82,7 @@ struct Fp8Scale {
     }
     Fit found = {scale, F(1.0f) / scale, false};
     F fit[2];
-    row_sums(n, fit, [&](size_t i, F* acc) {
+    row_sums(n, fit, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
       const F a = abs(x[i]), q = e4m3_round(min(a * found.inverse, F(448.0f)));
       acc[0] = acc[0] + a * q;
       acc[1] = acc[1] + q * q;

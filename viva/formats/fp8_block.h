@@ -27,7 +27,7 @@ struct Fp8Block : Fp8Scale {
   template <DType kArithmetic>
   static void write_codes(const F* v, size_t height, size_t width, size_t stride, const Fit& fit, uint8_t* out,
                           size_t row_bytes) {
-    const auto code_of = [&](F x) { return fit.as_reference ? reference_code<kArithmetic>(x, fit) : code(x, fit); };
+    const auto code_of = [&](F x) VIVA_INL_LAMBDA { return fit.as_reference ? reference_code<kArithmetic>(x, fit) : code(x, fit); };
     for (size_t r = 0; r < height; ++r, out += row_bytes, v += stride / kLanes) {
       size_t k = 0;
       for (; k + kLanes <= width; k += kLanes) store_low<1>(code_of(v[k / kLanes]), out + k);

@@ -35,9 +35,9 @@ struct Int4Asym {
   }
 
   // Codes that the whole range spans in the scales that are tried; past 15 its ends are cut off.
-  static constexpr float kSteps[6] = {14.5f, 15.0f, 15.7f, 16.4f, 17.2f, 18.0f};
+  static constexpr float kSteps[8] = {13.8f, 14.4f, 14.8f, 15.2f, 15.7f, 16.3f, 17.0f, 17.8f};
 
-  // Six scales with each of three zeros and a refit.
+  // Eight scales with each of three zeros and a refit: DIST_ASYM
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     Fit fit = reference(x, n, c);
     F low(0.0f), high(0.0f);
@@ -47,12 +47,12 @@ struct Int4Asym {
     if (none(ok)) return fit;
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const F unit = F(1.0f) / select(ok, high - low, F(1.0f));
-    Leader leader;
+    Leader leader = {F(0.0f), F(0.0f)};
     F zero(8.0f);
     const F middle = round(clamp(-low * unit * F(15.0f), 0.0f, 15.0f));
     for (float shift : {0.0f, -1.0f, 1.0f}) {
       const F z = clamp(middle + F(shift), 0.0f, 15.0f);
-      for (size_t k = 0; k < 6; k += 2) {
+      for (size_t k = 0; k < 8; k += 2) {
         const M better = try_two<false>(x, n, unit * F(kSteps[k]), unit * F(kSteps[k + 1]), -z, F(15.0f) - z, leader);
         zero = select(better, z, zero);
       }

@@ -119,7 +119,7 @@ VIVA_INL F absmax_of(const F* x, size_t n) {
 }
 
 // Magnitudes whose squares neither overflow nor vanish; outside of them the search leaves the reference alone.
-VIVA_INL M searchable(F absmax) { return (F(0x1p-40f) < absmax) & (absmax < F(0x1p40f)); }
+VIVA_INL M in_reach(F absmax) { return (F(0x1p-55f) < absmax) & (absmax < F(0x1p60f)); }
 
 // A scale with 16 significant bits. Scales that the search stores lie on this grid, so that coding the decoded values
 // again finds the very same scale; what it costs (2^-17 of the value) is far below the format's own error.
@@ -142,11 +142,11 @@ VIVA_INL F error_of(const F* x, size_t n, const Fit& fit) {
 // `snap` gives the level nearest to x / scale. Scales above `cap` times the largest magnitude are left out: below it the
 // largest value keeps the outermost level, so that coding the decoded values again finds the same scale exactly.
 template <size_t kTrials, class Snap>
-VIVA_INL F search_scale(const F* x, size_t n, F absmax, const std::array<float, kTrials>& shares, bool both_signs,
+VIVA_INL F search_level_scale(const F* x, size_t n, F absmax, const std::array<float, kTrials>& shares, bool both_signs,
                         float cap, Snap snap) {
   const F limit = absmax * F(cap), inverse = F(1.0f) / absmax;
   F scale = absmax, score(0.0f);
-  const auto offer = [&](F a, F b) {
+  const auto offer = [&](F a, F b) VIVA_INL_LAMBDA {
     const F s = a / b;
     const M better = (score < a * s) & (abs(s) <= limit);
     scale = select(better, s, scale);
@@ -212,8 +212,8 @@ inline constexpr Levels16 kNf4{{-1.0f, -0.6961928009986877f, -0.5250730514526367
 
 VIVA_INL F search_nf4_scale(const F* x, size_t n, F absmax, bool both_signs) {
   constexpr std::array<float, 5> kShares = {0.82f, 0.88f, 0.94f, 1.0f, 1.06f};
-  const auto snap = [](F v) { return lookup16(kNf4.level, kNf4.nearest(v)); };
-  return search_scale(x, n, absmax, kShares, both_signs, 1.16f, snap);
+  const auto snap = [](F v) VIVA_INL_LAMBDA { return lookup16(kNf4.level, kNf4.nearest(v)); };
+  return search_level_scale(x, n, absmax, kShares, both_signs, 1.16f, snap);
 }
 
 VIVA_LANES_CLOSE

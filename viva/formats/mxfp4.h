@@ -42,7 +42,7 @@ struct Mxfp4 {
       lowest = select(better, error, lowest);
       e = select(better, trial.exponent, e);
     }
-    return fit_of(select(searchable(absmax_of(x, n)), e, first.exponent));
+    return fit_of(select(in_reach(absmax_of(x, n)), e, first.exponent));
   }
 
   static VIVA_INL I code(F x, const Fit& fit) { return e2m1_code(x * fit.inverse); }

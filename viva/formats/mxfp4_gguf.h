@@ -50,7 +50,7 @@ struct Mxfp4Gguf {
       lowest = select(better, error, lowest);
       e = select(better, trial.exponent, e);
     }
-    return fit_of(select(searchable(absmax_of(x, n)), e, first.exponent));
+    return fit_of(select(in_reach(absmax_of(x, n)), e, first.exponent));
   }
 
   // A tie takes the smaller magnitude; zero never has a sign.

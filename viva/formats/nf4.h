@@ -32,9 +32,9 @@ struct Nf4 {
     const Fit first = reference(x, n, coding);
     const F absmax = absmax_of(x, n);
     const F scale = search_nf4_scale(x, n, absmax, coding.signed_scale);
-    const Fit found = {scale, F(1.0f) / scale, false};
-    const M better = searchable(absmax) & beats(error_of<Nf4>(x, n, found), error_of<Nf4>(x, n, first));
-    return {select(better, found.scale, first.scale), select(better, found.inverse, F(1.0f) / first.scale), first.divide};
+    const Fit found = {scale, F(1.0f) / scale, first.divide};
+    const M better = in_reach(absmax) & beats(error_of<Nf4>(x, n, found), error_of<Nf4>(x, n, first));
+    return {select(better, found.scale, first.scale), select(better, found.inverse, first.inverse), first.divide};
   }
 
   static VIVA_INL I code(F x, const Fit& fit) {

@@ -163,7 +163,7 @@ struct Nf4Dq {
   static void write_codes(const F* x, size_t n, const Fit& fit, size_t stride, size_t count, uint8_t* out) {
     uint8_t* p[kLanes];
     for (size_t l = 0; l < kLanes; ++l) p[l] = out + (l < count ? l : 0) * stride;
-    const auto word = [&](size_t w) {
+    const auto word = [&](size_t w) VIVA_INL_LAMBDA {
       const F* v = x + 8 * w;
       return code(v[1], fit) | shl<4>(code(v[0], fit)) | shl<8>(code(v[3], fit)) | shl<12>(code(v[2], fit)) |
              shl<16>(code(v[5], fit)) | shl<20>(code(v[4], fit)) | shl<24>(code(v[7], fit)) | shl<28>(code(v[6], fit));
@@ -233,42 +233,55 @@ struct Nf4Dq {
     for_lanes(first, last, cols, s, [&](size_t b, size_t count, size_t n) {
       load_blocks(x + b * s.group, s.group, count, n, panel);
       const size_t at = b - first;
-      const uint8_t* from = scales.code + at;
-      // The scale k codes away; blocks that hold the ends of the map stay where they are, or the f32 would be lost.
+      uint8_t* codes_of = scales.code + at;
+      uint8_t from[kLanes];
+      for (size_t l = 0; l < kLanes; ++l) from[l] = codes_of[l < count ? l : 0];
       alignas(64) float lane[kLanes];
-      const auto neighbour = [&](int k) {
+      alignas(64) int32_t number[kLanes];
+      // Scales of the codes in `number`; blocks that hold the end of the map stay there, or the f32 would be lost.
+      const auto scales_at = [&] {
         for (size_t l = 0; l < kLanes; ++l) {
-          const uint8_t c = from[l < count ? l : 0];
-          const int moved = c + k < 0 ? 0 : c + k > 255 ? 255 : c + k;
-          lane[l] = scale_of(std::fabs(kDynamicMap[c]) == widest ? c : static_cast<uint8_t>(moved), scales.nested, offset);
+          if (std::fabs(kDynamicMap[from[l]]) == widest) number[l] = from[l];
+          number[l] = number[l] < 0 ? 0 : number[l] > 255 ? 255 : number[l];
+          lane[l] = scale_of(static_cast<uint8_t>(number[l]), scales.nested, offset);
         }
         return load(lane);
       };
-      F scale = neighbour(0);
-      F error = error_of<Nf4Dq>(panel, n, fit_of(scale));
-      F moved(0.0f);
+      const auto neighbour = [&](int k) {
+        for (size_t l = 0; l < kLanes; ++l) number[l] = from[l] + k;
+        return scales_at();
+      };
       const F step = abs(neighbour(1) - neighbour(-1));
-      const auto attempt = [&](int k, M where) {
-        const F trial = neighbour(k);
+      F scale = neighbour(0);
+      I chosen = load(number);
+      F error = error_of<Nf4Dq>(panel, n, fit_of(scale));
+      const auto offer = [&](F trial, M where) {
         const F e = error_of<Nf4Dq>(panel, n, fit_of(trial));
         const M better = where & beats(e, error);
         scale = select(better, trial, scale);
         error = select(better, e, error);
-        moved = select(better, F(static_cast<float>(k)), moved);
+        chosen = select(better, load(number), chosen);
       };
       // Where the map is fine the nearest code is as good as any; where it is coarse more of them are worth a look.
       const M some = abs(scale) * F(0.02f) < step, many = abs(scale) * F(0.2f) < step;
-      if (!none(some)) attempt(-1, some), attempt(1, some);
+      if (!none(some)) {
+        for (const int k : {-1, 1}) offer(neighbour(k), some);
+      }
       if (!none(many)) {
-        for (int k = 2; k <= 6; ++k) attempt(-k, many), attempt(k, many);
+        // The scale may have to be so large that the block's largest value takes an inner level.
+        alignas(64) float largest[kLanes];
+        store(absmax_of(panel, n), largest);
+        for (const float level : kNf4.level) {
+          if (level == 0.0f) continue;
+          for (size_t l = 0; l < kLanes; ++l) number[l] = nearest((largest[l] / level - offset) / scales.nested);
+          offer(scales_at(), many);
+        }
       }
       write_codes(panel, n, fit_of(scale), s.group / 2, count, codes + b * s.group / 2);
       store(error, lane);
       for (size_t l = 0; l < count; ++l) sum[0] += lane[l];
-      store(moved, lane);
-      for (size_t l = 0; l < count; ++l) {
-        scales.code[at + l] = static_cast<uint8_t>(scales.code[at + l] + static_cast<int>(lane[l]));
-      }
+      store(chosen, number);
+      for (size_t l = 0; l < count; ++l) codes_of[l] = static_cast<uint8_t>(number[l]);
 
       const Fit exact = exact_fit(panel, n, s);
       for (size_t l = 0; l < kLanes; ++l) lane[l] = scale_of(reference.code[at + (l < count ? l : 0)], reference.nested, offset);
@@ -304,7 +317,7 @@ struct Nf4Dq {
             load_blocks(row + b * s.group, s.group, count, n, panel);
             const Fit fit = exact_fit(panel, n, s);
             const F absmax = absmax_of(panel, n);
-            usable = usable && none(!(searchable(absmax) | (absmax == F(0.0f))));
+            usable = usable && none(!(in_reach(absmax) | (absmax == F(0.0f))));
             alignas(64) float lane[kLanes];
             store(fit.scale, lane);
             for (size_t l = 0; l < count; ++l) reference.wanted[b - first + l] = lane[l];
@@ -348,7 +361,7 @@ struct Nf4Dq {
           to[l] = out + block * s.group;
         }
         const Fit fit = {load(lane), F(0.0f)};
-        const auto expand = [&](I w, F* p) {
+        const auto expand = [&](I w, F* p) VIVA_INL_LAMBDA {
           p[1] = value(w & I(15), fit), p[0] = value(shr<4>(w) & I(15), fit);
           p[3] = value(shr<8>(w) & I(15), fit), p[2] = value(shr<12>(w) & I(15), fit);
           p[5] = value(shr<16>(w) & I(15), fit), p[4] = value(shr<20>(w) & I(15), fit);

@@ -22,8 +22,8 @@ struct W8a8 {
   };
 
   // Codes of the largest magnitude that are tried.
-  static constexpr float kSteps[14] = {121.0f, 121.7f, 122.4f, 123.0f, 123.7f, 124.4f, 125.0f,
-                                       125.5f, 126.0f, 126.5f, 127.0f, 127.6f, 128.2f, 128.8f};
+  static constexpr float kSteps[16] = {121.0f, 121.7f, 122.4f, 123.0f, 123.6f, 124.1f, 124.6f, 125.1f,
+                                       125.6f, 126.1f, 126.6f, 127.0f, 127.4f, 127.8f, 128.3f, 128.8f};
 
   static constexpr Fields fields(const Coding& c) { return {{Role::kScale, c.scale}}; }
 

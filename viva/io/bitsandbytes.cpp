@@ -32,12 +32,25 @@ std::optional<Which> which(std::string_view format) {
 constexpr uint32_t kNestedBlock = 256;
 constexpr uint64_t kBlocks[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};
 
-constexpr float kNf4Map[16] = {
-    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
-    -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
-constexpr float kFp4Map[16] = {0.0f,  0.0625f / 12, 8.0f / 12,  1.0f,  4.0f / 12,  6.0f / 12,  2.0f / 12,  3.0f / 12,
-                               0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -6.0f / 12, -2.0f / 12, -3.0f / 12};
+constexpr float kNf4Map[16] = {-1.0f,
+                               -0.6961928009986877f,
+                               -0.5250730514526367f,
+                               -0.39491748809814453f,
+                               -0.28444138169288635f,
+                               -0.18477343022823334f,
+                               -0.09105003625154495f,
+                               0.0f,
+                               0.07958029955625534f,
+                               0.16093020141124725f,
+                               0.24611230194568634f,
+                               0.33791524171829224f,
+                               0.44070982933044434f,
+                               0.5626170039176941f,
+                               0.7229568362236023f,
+                               1.0f};
+constexpr float kFp4Map[16] = {0.0f,       0.0625f / 12, 8.0f / 12,  1.0f,          4.0f / 12,  6.0f / 12,
+                               2.0f / 12,  3.0f / 12,    0.0f,       -0.0625f / 12, -8.0f / 12, -1.0f,
+                               -4.0f / 12, -6.0f / 12,   -2.0f / 12, -3.0f / 12};
 
 // The signed 8-bit map of bitsandbytes' create_dynamic_map, bit for bit what the package stores.
 std::array<float, 256> dynamic_map() {
@@ -48,7 +61,8 @@ std::array<float, 256> dynamic_map() {
     const float step = (1.0f - 0.1f) / static_cast<float>(m - 1);
     const float power = static_cast<float>(std::pow(10.0, i - 6));
     const auto point = [&](int k) {
-      return k < m / 2 ? std::fmaf(step, static_cast<float>(k), 0.1f) : std::fmaf(-step, static_cast<float>(m - 1 - k), 1.0f);
+      return k < m / 2 ? std::fmaf(step, static_cast<float>(k), 0.1f)
+                       : std::fmaf(-step, static_cast<float>(m - 1 - k), 1.0f);
     };
     for (int k = 0; k + 1 < m; ++k) map[at++] = (point(k) + point(k + 1)) / 2 * power;
   }
@@ -60,15 +74,19 @@ std::array<float, 256> dynamic_map() {
 
 std::string bytes_of(const float* values, size_t n) { return {reinterpret_cast<const char*>(values), 4 * n}; }
 
-std::string torch_name(DType t) { return t == DType::kBF16 ? "bfloat16" : t == DType::kF16 ? "float16" : "float32"; }
+std::string torch_name(DType t) {
+  return t == DType::kBF16 ? "bfloat16" : t == DType::kF16 ? "float16" : "float32";
+}
 
-// The JSON of a weight's quant state; the offset is printed in a fixed width, so that sizes are known beforehand.
-std::string quant_state(std::string_view type, uint32_t block, DType dtype, const std::vector<uint64_t>& shape, bool nested, float offset) {
-  std::string text = fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "{}", "shape": [{}])", type, block,
-                                 torch_name(dtype), fmt::join(shape, ", "));
+// The JSON of a weight's quant state; the offset is printed in a fixed width, so that sizes are known
+// beforehand.
+std::string quant_state(std::string_view type, uint32_t block, DType dtype,
+                        const std::vector<uint64_t>& shape, bool nested, float offset) {
+  std::string text = fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "{}", "shape": [{}])",
+                                 type, block, torch_name(dtype), fmt::join(shape, ", "));
   if (nested) {
-    text += fmt::format(R"(, "nested_blocksize": {}, "nested_dtype": "float32", "nested_offset": {:.16e})", kNestedBlock,
-                        static_cast<double>(offset));
+    text += fmt::format(R"(, "nested_blocksize": {}, "nested_dtype": "float32", "nested_offset": {:.16e})",
+                        kNestedBlock, static_cast<double>(offset));
   }
   return text + "}";
 }
@@ -82,8 +100,8 @@ std::string bitsandbytes_refuses(const std::vector<uint64_t>& shape, const Forma
   return {};
 }
 
-Placement bitsandbytes_placement(const std::string& name, const std::vector<uint64_t>& shape, DType dtype, const Format& format,
-                                 const Coding& coding) {
+Placement bitsandbytes_placement(const std::string& name, const std::vector<uint64_t>& shape, DType dtype,
+                                 const Format& format, const Coding& coding) {
   const Which kind = *which(format.name);
   const uint64_t out = shape[0], in = shape[1], n = out * in;
   Placement p;
@@ -101,13 +119,15 @@ Placement bitsandbytes_placement(const std::string& name, const std::vector<uint
   const uint32_t block = coding.group != 0 ? coding.group : format.group;
   const bool nested = kind == Which::kNf4Double;
   const uint64_t blocks = ceil_div(n, block);
-  // Blocks run over the flat matrix: rows of the view are whole blocks (of blocks), the last one may be shorter.
+  // Blocks run over the flat matrix: rows of the view are whole blocks (of blocks), the last one may be
+  // shorter.
   const uint64_t run = nested ? uint64_t{block} * kNestedBlock : round_up(4096, block);
   p.view = {n / run, run, n % run};
   if (!nested && in % block == 0) p.view = {out, in, 0};
   const std::string_view type = kind == Which::kFp4 ? "fp4" : "nf4";
   const std::string state = quant_state(type, block, dtype, shape, nested, 0);
-  p.tensors = {make_stored(name, DType::kU8, {ceil_div(n, 2), 1}), make_stored(name + ".absmax", nested ? DType::kU8 : DType::kF32, {blocks})};
+  p.tensors = {make_stored(name, DType::kU8, {ceil_div(n, 2), 1}),
+               make_stored(name + ".absmax", nested ? DType::kU8 : DType::kF32, {blocks})};
   p.pieces = {{0}, {1}};
   if (nested) {
     p.tensors.push_back(make_stored(name + ".nested_absmax", DType::kF32, {ceil_div(blocks, kNestedBlock)}));
@@ -115,23 +135,28 @@ Placement bitsandbytes_placement(const std::string& name, const std::vector<uint
     p.tensors.push_back(make_stored(name + ".nested_quant_map", DType::kF32, {256}));
     p.constants.push_back({3, [](const Shared&) { return bytes_of(dynamic_map().data(), 256); }});
   }
-  p.constants.push_back({p.tensors.size(), [kind](const Shared&) { return bytes_of(kind == Which::kFp4 ? kFp4Map : kNf4Map, 16); }});
+  p.constants.push_back({p.tensors.size(), [kind](const Shared&) {
+                           return bytes_of(kind == Which::kFp4 ? kFp4Map : kNf4Map, 16);
+                         }});
   p.tensors.push_back(make_stored(name + ".quant_map", DType::kF32, {16}));
   p.constants.push_back({p.tensors.size(), [=, text = std::string(type)](const Shared& shared) {
                            return quant_state(text, block, dtype, shape, nested, shared.offset);
                          }});
-  p.tensors.push_back(make_stored(fmt::format("{}.quant_state.bitsandbytes__{}", name, type), DType::kU8, {state.size()}));
+  p.tensors.push_back(
+      make_stored(fmt::format("{}.quant_state.bitsandbytes__{}", name, type), DType::kU8, {state.size()}));
   return p;
 }
 
-ordered_json bitsandbytes_config(const Format& format, DType dtype, const std::vector<std::string>& kept, bool head_quantized) {
+ordered_json bitsandbytes_config(const Format& format, DType dtype, const std::vector<std::string>& kept,
+                                 bool head_quantized) {
   const Which kind = *which(format.name);
   ordered_json skip = nullptr;
   // A list replaces the loader's own default (the output head), so the head has to stand in it again.
   if (!kept.empty() || head_quantized) {
     skip = ordered_json::array();
     for (const std::string& name : kept) skip.push_back(name);
-    if (!head_quantized && std::find(kept.begin(), kept.end(), "lm_head") == kept.end()) skip.push_back("lm_head");
+    if (!head_quantized && std::find(kept.begin(), kept.end(), "lm_head") == kept.end())
+      skip.push_back("lm_head");
   }
   const bool int8 = kind == Which::kInt8;
   return {{"quant_method", "bitsandbytes"},
@@ -170,8 +195,10 @@ void read_4bit(Recognizer& r, const StoredIn& s, const std::string& weight) {
   std::vector<uint64_t> shape;
   for (const json& d : *dims) shape.push_back(d.is_number_unsigned() ? d.get<uint64_t>() : UINT64_MAX);
   const auto count = checked_product(shape);
-  if (shape.size() != 2 || !count || *count == 0) r.bad(s, fmt::format("shape {} is not a matrix", dims->dump().substr(0, 80)));
-  const auto dtype = dtype_of(text_at(state, "dtype").value_or(member(state, "dtype") == nullptr ? "float32" : ""));
+  if (shape.size() != 2 || !count || *count == 0)
+    r.bad(s, fmt::format("shape {} is not a matrix", dims->dump().substr(0, 80)));
+  const auto dtype =
+      dtype_of(text_at(state, "dtype").value_or(member(state, "dtype") == nullptr ? "float32" : ""));
   if (!dtype) r.bad(s, "dtype is not bfloat16, float16 or float32");
   const bool nested = member(state, "nested_offset") != nullptr;
   Weight w;
@@ -184,7 +211,8 @@ void read_4bit(Recognizer& r, const StoredIn& s, const std::string& weight) {
   const bool known = std::find(std::begin(kBlocks), std::end(kBlocks), *block) != std::end(kBlocks);
   const bool legal = known && kind && *kind != Which::kInt8 && nested == (*kind == Which::kNf4Double) &&
                      (!nested || size_at(state, "nested_blocksize") == kNestedBlock);
-  if (!legal) r.bad(s, fmt::format("blocks of {} in {}{}", *block, quote(*type, 40), nested ? ", nested" : ""));
+  if (!legal)
+    r.bad(s, fmt::format("blocks of {} in {}{}", *block, quote(*type, 40), nested ? ", nested" : ""));
   if (format == nullptr) {
     r.claim_unread(weight, shape, w.dtype, fmt::format("{} b{}, bitsandbytes", w.format, *block),
                    {r.find(weight), &s, r.find(weight + ".absmax"), r.find(weight + ".quant_map"),
@@ -204,7 +232,8 @@ void read_4bit(Recognizer& r, const StoredIn& s, const std::string& weight) {
   for (StoredTensor& want : w.placement.tensors) {
     const StoredIn* have = r.find(want.name);
     if (have == nullptr) continue;
-    // The state's JSON may be spaced in another way; codes may be stored under any dtype (bnb_4bit_quant_storage).
+    // The state's JSON may be spaced in another way; codes may be stored under any dtype
+    // (bnb_4bit_quant_storage).
     if (want.name == s.tensor.name && have->tensor.dtype == DType::kU8) want = have->tensor;
     if (want.name == weight && have->tensor.bytes == want.bytes) want = have->tensor;
     if (have->tensor.bytes == want.bytes && have->tensor.dtype == want.dtype) want.shape = have->tensor.shape;
@@ -225,7 +254,8 @@ void read_8bit(Recognizer& r, const StoredIn& scale, const std::string& module) 
   const Format* format = find_format("int8");
   const bool empty = codes->tensor.shape[0] == 0 || codes->tensor.shape[1] == 0;
   if (format == nullptr || empty) {
-    r.claim_unread(module + ".weight", codes->tensor.shape, DType::kF16, "int8, bitsandbytes", {codes, &scale, order});
+    r.claim_unread(module + ".weight", codes->tensor.shape, DType::kF16, "int8, bitsandbytes",
+                   {codes, &scale, order});
     return;
   }
   Weight w;
@@ -245,7 +275,8 @@ void read_8bit(Recognizer& r, const StoredIn& scale, const std::string& module) 
 
 }  // namespace
 
-std::vector<Weight> recognize_bitsandbytes(std::vector<StoredIn>& stored, const std::vector<InputFile>& files) {
+std::vector<Weight> recognize_bitsandbytes(std::vector<StoredIn>& stored,
+                                           const std::vector<InputFile>& files) {
   Recognizer r("bitsandbytes", stored, files);
   for (const StoredIn& s : r.stored()) {
     if (r.taken(s)) continue;

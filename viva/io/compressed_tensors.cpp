@@ -21,8 +21,9 @@ struct Scheme {
   int bits;
   bool floating, symmetric;
   std::string_view strategy;
-  uint32_t multiple;          // of the row length; 0: any
-  std::string_view activation;  // strategy of activations, quantized at run time; empty: they stay as they are
+  uint32_t multiple;  // of the row length; 0: any
+  std::string_view
+      activation;  // strategy of activations, quantized at run time; empty: they stay as they are
 };
 
 constexpr Scheme kKinds[] = {
@@ -36,11 +37,14 @@ constexpr Scheme kKinds[] = {
 };
 
 const Scheme* kind_of(std::string_view format) {
-  const auto found = std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Scheme& k) { return k.format == format; });
+  const auto found =
+      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Scheme& k) { return k.format == format; });
   return found == std::end(kKinds) ? nullptr : found;
 }
 
-uint32_t group_of(const Format& format, const Coding& coding) { return coding.group != 0 ? coding.group : format.group; }
+uint32_t group_of(const Format& format, const Coding& coding) {
+  return coding.group != 0 ? coding.group : format.group;
+}
 
 // A 1-element or 2-element constant as its bytes.
 template <class T>
@@ -55,7 +59,8 @@ std::string module_name(std::string_view weight) {
 
 }  // namespace
 
-std::string compressed_tensors_refuses(const std::vector<uint64_t>& shape, const Format& format, const Coding& coding) {
+std::string compressed_tensors_refuses(const std::vector<uint64_t>& shape, const Format& format,
+                                       const Coding& coding) {
   const Scheme* kind = kind_of(format.name);
   if (kind == nullptr) return fmt::format("compressed-tensors has no {}", format.name);
   if (shape.size() != 2) return "compressed-tensors holds matrices only";
@@ -71,8 +76,8 @@ std::string compressed_tensors_refuses(const std::vector<uint64_t>& shape, const
   return {};
 }
 
-Placement compressed_tensors_placement(const std::string& name, const std::vector<uint64_t>& shape, const Format& format,
-                                       const Coding& coding) {
+Placement compressed_tensors_placement(const std::string& name, const std::vector<uint64_t>& shape,
+                                       const Format& format, const Coding& coding) {
   const Scheme& kind = *kind_of(format.name);
   const uint64_t out = shape[0], in = shape[1];
   const std::string prefix = module_name(name) + ".weight";
@@ -95,21 +100,26 @@ Placement compressed_tensors_placement(const std::string& name, const std::vecto
         break;
       case Role::kZero:
         p.pieces.push_back({p.tensors.size(), Packing::kZeroColumns});
-        p.tensors.push_back(make_stored(prefix + "_zero_point", DType::kI32, {ceil_div(out, 8), piece.count}));
+        p.tensors.push_back(
+            make_stored(prefix + "_zero_point", DType::kI32, {ceil_div(out, 8), piece.count}));
         break;
       default: {
         const bool panels = format.row_panel > 1;
         p.pieces.push_back({p.tensors.size(), panels ? Packing::kPanels : Packing::kRows});
-        p.tensors.push_back(make_stored(prefix + "_scale", piece.dtype, {panels ? ceil_div(out, format.row_panel) : out, piece.count}));
+        p.tensors.push_back(make_stored(prefix + "_scale", piece.dtype,
+                                        {panels ? ceil_div(out, format.row_panel) : out, piece.count}));
       }
     }
   }
   if (integers) {
-    p.constants.push_back({p.tensors.size(), [out, in](const Shared&) { return bytes_of<uint64_t>({out, in}); }});
+    p.constants.push_back({p.tensors.size(), [out, in](const Shared&) {
+                             return bytes_of<uint64_t>({out, in});
+                           }});
     p.tensors.push_back(make_stored(prefix + "_shape", DType::kI64, {2}));
   }
   if (kind.strategy == "tensor_group") {
-    p.constants.push_back({p.tensors.size(), [](const Shared& shared) { return bytes_of<float>({shared.scale}); }});
+    p.constants.push_back(
+        {p.tensors.size(), [](const Shared& shared) { return bytes_of<float>({shared.scale}); }});
     p.tensors.push_back(make_stored(prefix + "_global_scale", DType::kF32, {1}));
   }
   return p;
@@ -120,13 +130,11 @@ Placement compressed_tensors_placement(const std::string& name, const std::vecto
 namespace {
 
 // Every version of the package refuses keys that it does not know, so only those that all of them know.
-ordered_json numbers(int bits, bool floating, bool symmetric, std::string_view strategy, uint32_t group, bool dynamic) {
-  ordered_json args = {{"num_bits", bits},
-                       {"type", floating ? "float" : "int"},
-                       {"symmetric", symmetric},
-                       {"strategy", strategy},
-                       {"group_size", nullptr},
-                       {"dynamic", dynamic}};
+ordered_json numbers(int bits, bool floating, bool symmetric, std::string_view strategy, uint32_t group,
+                     bool dynamic) {
+  ordered_json args = {{"num_bits", bits},       {"type", floating ? "float" : "int"},
+                       {"symmetric", symmetric}, {"strategy", strategy},
+                       {"group_size", nullptr},  {"dynamic", dynamic}};
   if (group != 0) args["group_size"] = group;
   return args;
 }
@@ -138,15 +146,16 @@ ordered_json scheme_of(const CompressedGroup& group, const Scheme& kind) {
   if (kind.strategy == "block") weights["block_structure"] = {kBlock, kBlock};
   ordered_json activations = nullptr;
   if (!kind.activation.empty()) {
-    activations = numbers(kind.bits, kind.floating, true, kind.activation, kind.activation == "group" ? kBlock : 0, true);
+    activations = numbers(kind.bits, kind.floating, true, kind.activation,
+                          kind.activation == "group" ? kBlock : 0, true);
   }
   return {{"weights", weights}, {"input_activations", activations}, {"output_activations", nullptr}};
 }
 
 }  // namespace
 
-ordered_json compressed_tensors_config(const std::vector<CompressedGroup>& groups, const std::vector<std::string>& kept,
-                                       bool head_quantized) {
+ordered_json compressed_tensors_config(const std::vector<CompressedGroup>& groups,
+                                       const std::vector<std::string>& kept, bool head_quantized) {
   ordered_json config_groups = ordered_json::object();
   std::string_view layout;
   bool mixed = false;
@@ -159,7 +168,8 @@ ordered_json compressed_tensors_config(const std::vector<CompressedGroup>& group
     const CompressedGroup& g = groups[i];
     const Scheme& kind = *kind_of(g.format->name);
     ordered_json group = ordered_json::object();
-    // Names go before classes in newer loaders and are merged with them in older ones: several groups all name theirs.
+    // Names go before classes in newer loaders and are merged with them in older ones: several groups all
+    // name theirs.
     group["targets"] = groups.size() == 1 ? ordered_json::array({"Linear"}) : ordered_json(g.modules);
     group.update(scheme_of(g, kind));
     if (mixed) group["format"] = kind.layout;
@@ -170,12 +180,9 @@ ordered_json compressed_tensors_config(const std::vector<CompressedGroup>& group
   for (const std::string& name : kept) {
     if (name != "lm_head") ignore.push_back(name);
   }
-  return {{"quant_method", "compressed-tensors"},
-          {"format", mixed ? "mixed-precision" : layout},
-          {"quantization_status", "compressed"},
-          {"global_compression_ratio", nullptr},
-          {"kv_cache_scheme", nullptr},
-          {"ignore", ignore},
+  return {{"quant_method", "compressed-tensors"}, {"format", mixed ? "mixed-precision" : layout},
+          {"quantization_status", "compressed"},  {"global_compression_ratio", nullptr},
+          {"kv_cache_scheme", nullptr},           {"ignore", ignore},
           {"config_groups", config_groups}};
 }
 
@@ -185,11 +192,21 @@ std::string fused_set(std::string_view name) {
   if (dot == std::string_view::npos) return {};
   const std::string_view leaf = module.substr(dot + 1);
   constexpr std::pair<std::string_view, std::string_view> kSets[] = {
-      {"q_proj", "qkv"},         {"k_proj", "qkv"},        {"v_proj", "qkv"},
-      {"query", "qkv"},          {"key", "qkv"},           {"value", "qkv"},
-      {"gate_proj", "gate_up"},  {"up_proj", "gate_up"},   {"w1", "w13"},
-      {"w3", "w13"},             {"q_a_proj", "qkv_a"},    {"kv_a_proj_with_mqa", "qkv_a"},
-      {"in_proj_qkv", "in_qkvz"}, {"in_proj_z", "in_qkvz"}, {"in_proj_b", "in_ba"},
+      {"q_proj", "qkv"},
+      {"k_proj", "qkv"},
+      {"v_proj", "qkv"},
+      {"query", "qkv"},
+      {"key", "qkv"},
+      {"value", "qkv"},
+      {"gate_proj", "gate_up"},
+      {"up_proj", "gate_up"},
+      {"w1", "w13"},
+      {"w3", "w13"},
+      {"q_a_proj", "qkv_a"},
+      {"kv_a_proj_with_mqa", "qkv_a"},
+      {"in_proj_qkv", "in_qkvz"},
+      {"in_proj_z", "in_qkvz"},
+      {"in_proj_b", "in_ba"},
       {"in_proj_a", "in_ba"},
   };
   for (const auto& [part, set] : kSets) {

@@ -19,8 +19,8 @@ using nlohmann::json;
 struct Scheme {
   uint64_t bits = 8;
   bool floating = false, symmetric = true;
-  std::string strategy;           // channel, group, block, tensor, tensor_group
-  uint64_t group = 0;             // of group and tensor_group
+  std::string strategy;  // channel, group, block, tensor, tensor_group
+  uint64_t group = 0;    // of group and tensor_group
   uint64_t block[2] = {0, 0};
 };
 
@@ -41,7 +41,10 @@ Scheme scheme_of(const json& weights) {
   s.symmetric = flag_at(weights, "symmetric").value_or(true);
   s.group = size_at(weights, "group_size").value_or(0);
   const json* group = member(weights, "group_size");
-  s.strategy = lower(text_at(weights, "strategy").value_or(s.group != 0 ? "group" : group != nullptr && group->is_number() ? "channel" : "tensor"));
+  s.strategy = lower(text_at(weights, "strategy")
+                         .value_or(s.group != 0                             ? "group"
+                                   : group != nullptr && group->is_number() ? "channel"
+                                                                            : "tensor"));
   if (const json* b = member(weights, "block_structure"); b != nullptr && b->is_array() && b->size() == 2) {
     for (size_t i = 0; i < 2; ++i) s.block[i] = (*b)[i].is_number_unsigned() ? (*b)[i].get<uint64_t>() : 0;
   } else if (text_at(weights, "block_structure") == "128x128") {  // as older versions write it
@@ -94,11 +97,12 @@ class Reader {
   };
   Parts parts_of(const std::string& module, const StoredIn* codes) const {
     const auto part = [&](const char* suffix) { return r_.find(module + ".weight" + suffix); };
-    return {codes, part("_scale"), part("_zero_point"), part("_shape"), part("_global_scale"), part("_g_idx")};
+    return {codes,          part("_scale"),        part("_zero_point"),
+            part("_shape"), part("_global_scale"), part("_g_idx")};
   }
 
-  // Groups of the configuration that may be meant for a module: those that name it, else those that match by class or
-  // regular expression. The expressions are not run: the tensors say which group fits.
+  // Groups of the configuration that may be meant for a module: those that name it, else those that match by
+  // class or regular expression. The expressions are not run: the tensors say which group fits.
   std::vector<const ConfigGroup*> candidates(const std::string& module) const {
     if (const auto named = named_.find(module); named != named_.end()) return {&groups_[named->second]};
     std::vector<const ConfigGroup*> list;
@@ -116,9 +120,13 @@ class Reader {
     if (!g.scheme) return true;
     const Scheme& s = *g.scheme;
     if (s.bits != found.bits || s.floating != found.floating || s.symmetric != found.symmetric) return false;
-    const auto grouped = [](const Scheme& x) { return x.strategy == "group" || x.strategy == "tensor_group"; };
+    const auto grouped = [](const Scheme& x) {
+      return x.strategy == "group" || x.strategy == "tensor_group";
+    };
     // One scale a row, said in one of two ways.
-    const auto row = [&](const Scheme& x) { return x.strategy == "channel" || (x.strategy == "group" && x.group >= in); };
+    const auto row = [&](const Scheme& x) {
+      return x.strategy == "channel" || (x.strategy == "group" && x.group >= in);
+    };
     if (row(s) && row(found)) return true;
     if (s.strategy != found.strategy) return false;
     if (grouped(s)) return s.group == found.group;
@@ -135,12 +143,14 @@ class Reader {
 
   // What the values become: scales have the model's dtype, except F32 ones, which suit every model.
   DType value_dtype(const StoredIn* scale) const {
-    if (scale != nullptr && (scale->tensor.dtype == DType::kF16 || scale->tensor.dtype == DType::kBF16)) return scale->tensor.dtype;
+    if (scale != nullptr && (scale->tensor.dtype == DType::kF16 || scale->tensor.dtype == DType::kBF16))
+      return scale->tensor.dtype;
     const bool f32 = scale != nullptr && scale->tensor.dtype == DType::kF32;
     return f32 && settings_.body.is_null() ? DType::kF32 : settings_.dtype;
   }
 
-  void decoded(const std::string& module, std::vector<uint64_t> shape, const Format& format, Coding coding, const Parts& p) {
+  void decoded(const std::string& module, std::vector<uint64_t> shape, const Format& format, Coding coding,
+               const Parts& p) {
     Weight w;
     w.name = module + ".weight";
     w.dtype = value_dtype(p.scale);
@@ -151,7 +161,8 @@ class Reader {
     r_.claim(std::move(w), *p.codes);
   }
 
-  void unread(const std::string& module, std::vector<uint64_t> shape, const std::string& what, const Parts& p) {
+  void unread(const std::string& module, std::vector<uint64_t> shape, const std::string& what,
+              const Parts& p) {
     r_.claim_unread(module + ".weight", std::move(shape), value_dtype(p.scale), what + ", compressed-tensors",
                     {p.codes, p.scale, p.zero, p.shape, p.global, p.order});
   }
@@ -164,8 +175,8 @@ class Reader {
     std::memcpy(shape, raw.data(), 16);
     const auto& words = codes.tensor.shape;
     if (words.size() != 2 || shape[0] != words[0] || shape[1] == 0 || shape[1] / 16 > words[1]) {
-      r_.bad(s, fmt::format("shape [{}, {}] does not fit codes of [{}]", static_cast<int64_t>(shape[0]), static_cast<int64_t>(shape[1]),
-                            fmt::join(words, ", ")));
+      r_.bad(s, fmt::format("shape [{}, {}] does not fit codes of [{}]", static_cast<int64_t>(shape[0]),
+                            static_cast<int64_t>(shape[1]), fmt::join(words, ", ")));
     }
     return {shape[0], shape[1]};
   }
@@ -175,10 +186,13 @@ class Reader {
   void packed(const std::string& module, const StoredIn& codes) {
     const Parts p = parts_of(module, &codes);
     if (codes.tensor.shape.size() != 2) r_.bad(codes, "packed codes are a matrix");
-    if (const StoredIn* scale = r_.find(module + ".scale_packed"); scale != nullptr) return marlin(module, codes, *scale);
-    if (p.scale == nullptr) r_.bad(codes, fmt::format("{}, which belongs to it, is missing", quote(module + ".weight_scale")));
+    if (const StoredIn* scale = r_.find(module + ".scale_packed"); scale != nullptr)
+      return marlin(module, codes, *scale);
+    if (p.scale == nullptr)
+      r_.bad(codes, fmt::format("{}, which belongs to it, is missing", quote(module + ".weight_scale")));
     if (p.scale->tensor.shape.size() != 2 || p.scale->tensor.shape[0] != codes.tensor.shape[0]) {
-      r_.bad(*p.scale, fmt::format("scales [{}] for codes [{}]", fmt::join(p.scale->tensor.shape, ", "), fmt::join(codes.tensor.shape, ", ")));
+      r_.bad(*p.scale, fmt::format("scales [{}] for codes [{}]", fmt::join(p.scale->tensor.shape, ", "),
+                                   fmt::join(codes.tensor.shape, ", ")));
     }
     if (codes.tensor.dtype == DType::kI32) return packed_integers(module, p);
     if (codes.tensor.dtype == DType::kU8) return packed_floats(module, p);
@@ -186,7 +200,8 @@ class Reader {
   }
 
   void packed_integers(const std::string& module, const Parts& p) {
-    if (p.shape == nullptr) r_.bad(*p.codes, fmt::format("{}, which belongs to it, is missing", quote(module + ".weight_shape")));
+    if (p.shape == nullptr)
+      r_.bad(*p.codes, fmt::format("{}, which belongs to it, is missing", quote(module + ".weight_shape")));
     const std::vector<uint64_t> shape = shape_of(*p.shape, *p.codes);
     const uint64_t in = shape[1], words = p.codes->tensor.shape[1], groups = p.scale->tensor.shape[1];
     // Bits per value; more than one number fits a very short row.
@@ -199,20 +214,23 @@ class Reader {
     for (uint64_t b : {4, 8, 3, 2, 5, 6, 7}) {
       if (bits == 0 && fits(b)) bits = b;
     }
-    if (bits == 0) r_.bad(*p.codes, fmt::format("[{}] words for a weight [{}]", fmt::join(p.codes->tensor.shape, ", "), fmt::join(shape, ", ")));
+    if (bits == 0)
+      r_.bad(*p.codes, fmt::format("[{}] words for a weight [{}]", fmt::join(p.codes->tensor.shape, ", "),
+                                   fmt::join(shape, ", ")));
     const bool asymmetric = p.zero != nullptr;
     const Format* format = bits == 4 ? find_format(asymmetric ? "int4-asym" : "int4") : nullptr;
     // The group that gives this number of scales: the configuration's, or the shortest that the format has.
     Scheme found{bits, false, !asymmetric, "group", 0};
     if (format != nullptr && p.order == nullptr && groups != 0 && is_scale(p.scale->tensor.dtype)) {
       for (const ConfigGroup* g : list) {
-        if (found.group == 0 && g->scheme && has_group(*format, g->scheme->group) && agrees(*g, with_group(found, g->scheme->group), in) &&
-            ceil_div(in, g->scheme->group) == groups) {
+        if (found.group == 0 && g->scheme && has_group(*format, g->scheme->group) &&
+            agrees(*g, with_group(found, g->scheme->group), in) && ceil_div(in, g->scheme->group) == groups) {
           found.group = g->scheme->group;
         }
       }
       for (uint32_t g : format->groups) {
-        if (found.group == 0 && ceil_div(in, g) == groups && allowed(module, with_group(found, g), in)) found.group = g;
+        if (found.group == 0 && ceil_div(in, g) == groups && allowed(module, with_group(found, g), in))
+          found.group = g;
       }
     }
     const bool whole = in % std::max<uint64_t>(1, found.group) == 0 || in < found.group;
@@ -231,7 +249,8 @@ class Reader {
   }
 
   static bool has_group(const Format& f, uint64_t group) {
-    return group != 0 && (std::find(f.groups.begin(), f.groups.end(), group) != f.groups.end() || f.group == group);
+    return group != 0 &&
+           (std::find(f.groups.begin(), f.groups.end(), group) != f.groups.end() || f.group == group);
   }
   static Scheme with_group(Scheme s, uint64_t group) {
     s.group = group;
@@ -246,17 +265,23 @@ class Reader {
     const bool nv = p.global != nullptr;
     const uint64_t group = nv ? 16 : 32;
     const Scheme found{4, true, p.zero == nullptr, nv ? "tensor_group" : "group", group};
-    const bool scales = p.scale->tensor.dtype == (nv ? DType::kF8E4M3 : DType::kU8) && groups * group == *in && shape[0] != 0 && *in != 0;
+    const bool scales = p.scale->tensor.dtype == (nv ? DType::kF8E4M3 : DType::kU8) &&
+                        groups * group == *in && shape[0] != 0 && *in != 0;
     const Format* format = find_format(nv ? "nvfp4" : "mxfp4");
-    if (format != nullptr && scales && p.zero == nullptr && p.order == nullptr && allowed(module, found, *in)) {
+    if (format != nullptr && scales && p.zero == nullptr && p.order == nullptr &&
+        allowed(module, found, *in)) {
       Coding coding;
       if (nv) {
-        if (p.global->tensor.dtype != DType::kF32 || p.global->tensor.bytes != 4) r_.bad(*p.global, "a global scale is one F32");
+        if (p.global->tensor.dtype != DType::kF32 || p.global->tensor.bytes != 4)
+          r_.bad(*p.global, "a global scale is one F32");
         std::memcpy(&coding.shared.scale, r_.content(*p.global, 4).data(), 4);
       }
       return decoded(module, shape, *format, coding, p);
     }
-    unread(module, shape, fmt::format("fp4 packed in groups of {} with {} scales", groups == 0 ? 0 : *in / groups, viva::name(p.scale->tensor.dtype)), p);
+    unread(module, shape,
+           fmt::format("fp4 packed in groups of {} with {} scales", groups == 0 ? 0 : *in / groups,
+                       viva::name(p.scale->tensor.dtype)),
+           p);
   }
 
   // One byte a value: weight and weight_scale.
@@ -269,7 +294,8 @@ class Reader {
     const auto& shape = codes->tensor.shape;
     const auto& scales = scale.tensor.shape;
     const bool floating = t == DType::kF8E4M3;
-    const bool plain = (t == DType::kI8 || floating) && is_scale(scale.tensor.dtype) && p.zero == nullptr && p.order == nullptr;
+    const bool plain = (t == DType::kI8 || floating) && is_scale(scale.tensor.dtype) && p.zero == nullptr &&
+                       p.order == nullptr;
     Scheme found{8, floating, p.zero == nullptr, "tensor", 0};
     const bool matrix = shape.size() == 2 && shape[0] != 0 && shape[1] != 0 && scales.size() == 2;
     const Format* format = nullptr;
@@ -280,7 +306,8 @@ class Reader {
       found.strategy = "group";
       found.group = shape[1] / scales[1];
     }
-    if (plain && matrix && format == nullptr && floating && scales[0] == ceil_div(shape[0], 128) && scales[1] == ceil_div(shape[1], 128)) {
+    if (plain && matrix && format == nullptr && floating && scales[0] == ceil_div(shape[0], 128) &&
+        scales[1] == ceil_div(shape[1], 128)) {
       Scheme block = found;
       block.strategy = "block", block.group = 0, block.block[0] = block.block[1] = 128;
       if (allowed(module, block, shape[1])) found = block, format = find_format("fp8-block");
@@ -290,13 +317,18 @@ class Reader {
       coding.scale = scale.tensor.dtype;
       return decoded(module, shape, *format, coding, p);
     }
-    const std::string_view kind = floating && scale.tensor.dtype == DType::kU8 ? "mxfp8" : floating ? "fp8" : t == DType::kI8 ? "int8" : viva::name(t);
+    const std::string_view kind = floating && scale.tensor.dtype == DType::kU8 ? "mxfp8"
+                                  : floating                                   ? "fp8"
+                                  : t == DType::kI8                            ? "int8"
+                                                                               : viva::name(t);
     std::string what(kind);
     if (found.strategy == "group") what += fmt::format(" in groups of {}", found.group);
-    if (found.strategy == "tensor" && (scales.empty() || (scales.size() == 1 && scales[0] == 1))) what += ", a scale per tensor";
+    if (found.strategy == "tensor" && (scales.empty() || (scales.size() == 1 && scales[0] == 1)))
+      what += ", a scale per tensor";
     if (found.strategy == "channel") what += ", a scale per row";
     if (found.strategy == "block") what += " in blocks of 128x128";
-    if (found.strategy == "tensor" && scales.size() == 2) what += fmt::format(" in blocks, scales [{}]", fmt::join(scales, ", "));
+    if (found.strategy == "tensor" && scales.size() == 2)
+      what += fmt::format(" in blocks, scales [{}]", fmt::join(scales, ", "));
     if (p.zero != nullptr) what += ", asymmetric";
     unread(module, shape, what, p);
   }
@@ -309,13 +341,15 @@ class Reader {
     std::vector<uint64_t> shape = values->tensor.shape;
     if (!shape.empty()) shape.back() = checked_mul(shape.back(), 2).value_or(0);
     const std::string_view name = module_of(module, "weight");
-    r_.claim_unread(std::string(name.empty() ? module : name) + ".weight", shape, values->tensor.dtype,
-                    fmt::format("{}, 2:4 sparse with a bitmask, compressed-tensors", viva::name(values->tensor.dtype)),
-                    {values, &mask, stored_shape});
+    r_.claim_unread(
+        std::string(name.empty() ? module : name) + ".weight", shape, values->tensor.dtype,
+        fmt::format("{}, 2:4 sparse with a bitmask, compressed-tensors", viva::name(values->tensor.dtype)),
+        {values, &mask, stored_shape});
   }
 
   void marlin(const std::string& module, const StoredIn& codes, const StoredIn& scale) {
-    r_.claim_unread(module + ".weight", codes.tensor.shape, scale.tensor.dtype, "2:4 sparse in Marlin tiles, compressed-tensors",
+    r_.claim_unread(module + ".weight", codes.tensor.shape, scale.tensor.dtype,
+                    "2:4 sparse in Marlin tiles, compressed-tensors",
                     {&codes, &scale, r_.find(module + ".meta")});
   }
 
@@ -327,7 +361,8 @@ class Reader {
 
 }  // namespace
 
-std::vector<Weight> recognize_compressed_tensors(std::vector<StoredIn>& stored, const std::vector<InputFile>& files,
+std::vector<Weight> recognize_compressed_tensors(std::vector<StoredIn>& stored,
+                                                 const std::vector<InputFile>& files,
                                                  const std::string& config) {
   return Reader(stored, files, config).read();
 }

@@ -39,7 +39,8 @@ size_t depth_of(std::string_view text) noexcept {
 
 json parse_json(std::string_view text, std::string_view operation, std::string_view where) {
   if (depth_of(text) > kMaxDepth) {
-    throw Error(Code::kBadInput, operation, fmt::format("{}: JSON nested more than {} deep", where, kMaxDepth));
+    throw Error(Code::kBadInput, operation,
+                fmt::format("{}: JSON nested more than {} deep", where, kMaxDepth));
   }
   json value = json::parse(text, nullptr, false);
   if (value.is_discarded()) throw Error(Code::kBadInput, operation, fmt::format("{}: not JSON", where));

@@ -6,10 +6,12 @@
 #include <string>
 #include <string_view>
 
-// JSON of files that nobody vouches for: bounded nesting, and members asked for with the type that they must have.
+// JSON of files that nobody vouches for: bounded nesting, and members asked for with the type that they must
+// have.
 namespace viva::io {
 
-// Throws kBadInput naming `where` (a file, or a tensor of one) for text that is not JSON or is nested too deeply.
+// Throws kBadInput naming `where` (a file, or a tensor of one) for text that is not JSON or is nested too
+// deeply.
 nlohmann::json parse_json(std::string_view text, std::string_view operation, std::string_view where);
 
 // Member `key` of `value`; null where `value` is no object or has no such member.

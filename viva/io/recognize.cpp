@@ -10,7 +10,8 @@
 
 namespace viva::io {
 
-Recognizer::Recognizer(std::string_view layout, std::vector<StoredIn>& stored, const std::vector<InputFile>& files)
+Recognizer::Recognizer(std::string_view layout, std::vector<StoredIn>& stored,
+                       const std::vector<InputFile>& files)
     : layout_(layout), stored_(stored), files_(files), taken_(stored.size()) {
   at_.reserve(stored.size());
   for (size_t i = 0; i < stored.size(); ++i) at_.emplace(stored[i].tensor.name, i);
@@ -28,7 +29,8 @@ std::string Recognizer::content(const StoredIn& s, uint64_t limit) const {
 }
 
 std::string Recognizer::where(const StoredIn& s) const {
-  return fmt::format("{}: tensor {} at byte {}", files_[s.file].path().string(), quote(s.tensor.name), s.tensor.offset);
+  return fmt::format("{}: tensor {} at byte {}", files_[s.file].path().string(), quote(s.tensor.name),
+                     s.tensor.offset);
 }
 
 void Recognizer::bad(const StoredIn& s, std::string_view message) const {
@@ -40,9 +42,11 @@ void Recognizer::claim(Weight w, const StoredIn& cause) {
   for (const StoredTensor& want : w.placement.tensors) {
     const StoredIn* have = find(want.name);
     if (have == nullptr) bad(cause, fmt::format("{}, which belongs to it, is missing", quote(want.name)));
-    if (have->tensor.dtype != want.dtype || have->tensor.shape != want.shape || have->tensor.bytes != want.bytes) {
-      bad(*have, fmt::format("{} [{}], expected {} [{}]", viva::name(have->tensor.dtype), fmt::join(have->tensor.shape, ", "),
-                             viva::name(want.dtype), fmt::join(want.shape, ", ")));
+    if (have->tensor.dtype != want.dtype || have->tensor.shape != want.shape ||
+        have->tensor.bytes != want.bytes) {
+      bad(*have, fmt::format("{} [{}], expected {} [{}]", viva::name(have->tensor.dtype),
+                             fmt::join(have->tensor.shape, ", "), viva::name(want.dtype),
+                             fmt::join(want.shape, ", ")));
     }
     w.stored.push_back(*have);
   }
@@ -89,7 +93,8 @@ Quantization quantization_of(const std::string& config) {
       const nlohmann::json* found = member(*holder, key);
       if (!q.body.is_null() || found == nullptr || !found->is_object()) continue;
       q.body = *found;
-      q.method = text_at(q.body, "quant_method").value_or(key == "compression_config" ? "compressed-tensors" : "");
+      q.method =
+          text_at(q.body, "quant_method").value_or(key == "compression_config" ? "compressed-tensors" : "");
     }
   }
   for (const nlohmann::json* holder : {text, &root}) {
@@ -105,7 +110,9 @@ Quantization quantization_of(const std::string& config) {
 }
 
 std::string_view module_of(std::string_view name, std::string_view suffix) noexcept {
-  if (name.size() <= suffix.size() + 1 || !name.ends_with(suffix) || name[name.size() - suffix.size() - 1] != '.') return {};
+  if (name.size() <= suffix.size() + 1 || !name.ends_with(suffix) ||
+      name[name.size() - suffix.size() - 1] != '.')
+    return {};
   return name.substr(0, name.size() - suffix.size() - 1);
 }
 
@@ -113,7 +120,9 @@ StoredTensor make_stored(std::string name, DType dtype, std::vector<uint64_t> sh
   StoredTensor t{std::move(name), dtype, std::move(shape), 0, 0};
   const auto count = checked_product(t.shape);
   const auto size = count ? checked_mul(*count, viva::bytes(dtype)) : std::nullopt;
-  if (!size) throw Error(Code::kBadInput, "layout", fmt::format("{} [{}] is too large to store", quote(t.name), fmt::join(t.shape, ", ")));
+  if (!size)
+    throw Error(Code::kBadInput, "layout",
+                fmt::format("{} [{}] is too large to store", quote(t.name), fmt::join(t.shape, ", ")));
   t.bytes = *size;
   return t;
 }

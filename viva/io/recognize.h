@@ -12,7 +12,8 @@
 // What the layouts share when they look for their weights among the tensors of a model.
 namespace viva::io {
 
-// The stored tensors by name. A layout claims those that make up its weights; the rest stays for the next one.
+// The stored tensors by name. A layout claims those that make up its weights; the rest stays for the next
+// one.
 class Recognizer {
  public:
   Recognizer(std::string_view layout, std::vector<StoredIn>& stored, const std::vector<InputFile>& files);
@@ -28,10 +29,11 @@ class Recognizer {
   // Throws kBadInput that says where.
   [[noreturn]] void bad(const StoredIn& s, std::string_view message) const;
 
-  // Takes every tensor of `w.placement`. Each must be there, with its dtype and shape; `cause` is named where one is
-  // missing.
+  // Takes every tensor of `w.placement`. Each must be there, with its dtype and shape; `cause` is named where
+  // one is missing.
   void claim(Weight w, const StoredIn& cause);
-  // A weight that is known by name but not decoded: `format` says what it is. Absent parts (null) are left out.
+  // A weight that is known by name but not decoded: `format` says what it is. Absent parts (null) are left
+  // out.
   void claim_unread(std::string name, std::vector<uint64_t> shape, DType dtype, std::string format,
                     std::initializer_list<const StoredIn*> parts);
   // Takes tensors that say how a weight is stored, not what is in it.
