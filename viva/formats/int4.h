@@ -32,7 +32,8 @@ struct Int4 {
     return {nonzero_scale(c, round_to(c.scale, round_to(c.arithmetic, absmax / F(7.5f))))};
   }
 
-  // Ten scales of each sign and a refit. The reference's scale with nearest codes is the least that is accepted.
+  // Ten scales of each sign and a refit. On Gaussian weights 21.830 dB in groups of 32 and 20.258 in groups of 128 where
+  // the exact optima (all break points of the codes, sorted) are 21.836 and 20.267. The reference's scale with nearest codes is the least that is accepted.
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     Fit fit = reference(x, n, c);
     F absmax(0.0f);

@@ -36,7 +36,8 @@ struct Q4_0 {
     return {scale, reciprocal(scale)};
   }
 
-  // Ten scales of each sign and a refit.
+  // Ten scales of each sign and a refit. On Gaussian weights 21.830 dB where the exact optimum (all break points of the
+  // codes, sorted) is 21.836.
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     const Fit old = reference(x, n, c);
     Fit fit = {stored_scale(DType::kF16, old.scale), old.inverse};
