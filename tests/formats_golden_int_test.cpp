@@ -1,5 +1,5 @@
-// The reference encoders of the integer formats against the bytes of the peer packages (../shared/golden), and the
-// decoders against what the packages decode.
+// The reference encoders of the integer formats against the bytes of the peer packages (../shared/golden),
+// and the decoders against what the packages decode.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -103,7 +103,8 @@ TEST_P(Gguf, ReferenceGivesTheBytesOfGgml) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Gguf,
-                         testing::Values(std::pair{"q4_0", "Q4_0.safetensors"}, std::pair{"q4_1", "Q4_1.safetensors"},
+                         testing::Values(std::pair{"q4_0", "Q4_0.safetensors"},
+                                         std::pair{"q4_1", "Q4_1.safetensors"},
                                          std::pair{"q8_0", "Q8_0.safetensors"}));
 
 struct Ct {
@@ -143,7 +144,8 @@ TEST_P(CompressedTensors, ReferenceGivesTheBytesOfThePackage) {
       EXPECT_EQ(e.part(Role::kCodes), want.bytes(codes)) << codes << " on " << name(target);
       EXPECT_EQ(e.part(Role::kScale), want.bytes(t.name)) << t.name << " on " << name(target);
       if (want.has(input + "/weight_zero_point")) {
-        EXPECT_EQ(pack_zeros(e.part(Role::kZero), shape[0], shape[1] / p.group), want.bytes(input + "/weight_zero_point"))
+        EXPECT_EQ(pack_zeros(e.part(Role::kZero), shape[0], shape[1] / p.group),
+                  want.bytes(input + "/weight_zero_point"))
             << input << " on " << name(target);
       }
       expect_decoded(want, input + "/dequantized", e.decoded());
@@ -178,10 +180,12 @@ TEST(Bitsandbytes, ReferenceGivesItsInt8Rows) {
 
 // The casts are those of float16.h, which are compared with torch's.
 TEST(Floats, AreTheScalarCasts) {
-  std::vector<float> x = {0.0f, -0.0f, 1.0f, -2.5f, 65504.0f, 65519.0f, 1e-8f, -6e-8f, 0x1p-24f, 0x1p-25f, 3e38f, 1e-40f, 0.1f};
+  std::vector<float> x = {0.0f,   -0.0f,    1.0f,     -2.5f, 65504.0f, 65519.0f, 1e-8f,
+                          -6e-8f, 0x1p-24f, 0x1p-25f, 3e38f, 1e-40f,   0.1f};
   for (uint32_t i = 0; i < 1000; ++i) x.push_back(std::bit_cast<float>(i * 4294967u % 0x7f7fffffu));
   for (Target target : targets()) {
-    for (const auto& [name, cast, back] : {std::tuple{"f16", &f32_to_f16, &f16_to_f32}, {"bf16", &f32_to_bf16, &bf16_to_f32}}) {
+    for (const auto& [name, cast, back] :
+         {std::tuple{"f16", &f32_to_f16, &f16_to_f32}, {"bf16", &f32_to_bf16, &bf16_to_f32}}) {
       const Encoded e(*find_format(name), {}, x, 1, x.size(), target);
       const auto values = e.decoded();
       for (size_t i = 0; i < x.size(); ++i) {
@@ -209,7 +213,8 @@ TEST(FormatNames, SayTheGroup) {
   EXPECT_EQ(parsed("nf4"), "nf4:0");
   EXPECT_EQ(parsed("nf4-g128"), "nf4:128");
   EXPECT_EQ(parsed("q8_0-g32"), "q8_0:32");
-  for (const char* wrong : {"", "-g", "int4-g", "int4-g0", "int4-g64", "int4-g032", "int4-g32x", "int4-g99999999999", "nf4-g-1", "INT4", "int4-g32-"}) {
+  for (const char* wrong : {"", "-g", "int4-g", "int4-g0", "int4-g64", "int4-g032", "int4-g32x",
+                            "int4-g99999999999", "nf4-g-1", "INT4", "int4-g32-"}) {
     EXPECT_EQ(parsed(wrong), "none") << wrong;
   }
   for (const Format* f : formats()) {

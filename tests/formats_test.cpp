@@ -1,9 +1,8 @@
-// The conformance suite: every format of THE LIST, in every coding it allows and on every SIMD target that this
-// processor runs, against the scalar twin, against itself and against float64.
+// The conformance suite: every format of THE LIST, in every coding it allows and on every SIMD target that
+// this processor runs, against the scalar twin, against itself and against float64.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
-
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
@@ -44,8 +43,8 @@ std::vector<uint8_t> encode(const Format& f, const Matrix& m, const Coding& c, T
   f.on(target).encode(m.x.data(), m.rows, m.cols, c, out.data(), work.get());
   return out;
 }
-std::vector<float> decode(const Format& f, const std::vector<uint8_t>& packed, size_t rows, size_t cols, const Coding& c,
-                          Target target = Target::kScalar) {
+std::vector<float> decode(const Format& f, const std::vector<uint8_t>& packed, size_t rows, size_t cols,
+                          const Coding& c, Target target = Target::kScalar) {
   std::vector<float> x(rows * cols);
   const auto work = scratch(f.on(target), cols, c);
   f.on(target).decode(packed.data(), rows, cols, c, x.data(), work.get());
@@ -81,10 +80,24 @@ std::vector<Coding> codings(const Format& f) {
   return list;
 }
 std::string text(const Format& f, const Coding& c) {
-  return fmt::format("{} scale {} {}", format_text(f, c), name(c.scale), c.encoder == Encoder::kBest ? "best" : "reference");
+  return fmt::format("{} scale {} {}", format_text(f, c), name(c.scale),
+                     c.encoder == Encoder::kBest ? "best" : "reference");
 }
 
-enum Kind { kGauss, kHeavy, kZeros, kMinusZeros, kHuge, kSubnormal, kTies, kConstant, kTiny, kOneSigned, kSparse, kKinds };
+enum Kind {
+  kGauss,
+  kHeavy,
+  kZeros,
+  kMinusZeros,
+  kHuge,
+  kSubnormal,
+  kTies,
+  kConstant,
+  kTiny,
+  kOneSigned,
+  kSparse,
+  kKinds
+};
 
 // One row of a kind each in turn, so that lanes of one vector hold all kinds of groups.
 Matrix mixed(size_t rows, size_t cols, uint32_t seed) {
@@ -98,18 +111,41 @@ Matrix mixed(size_t rows, size_t cols, uint32_t seed) {
     for (size_t k = 0; k < cols; ++k) {
       const float g = gauss(gen);
       switch (kind) {
-        case kGauss: x[k] = g; break;
-        case kHeavy: x[k] = g / std::max(std::fabs(gauss(gen)), 1e-3f); break;
-        case kZeros: x[k] = 0.0f; break;
-        case kMinusZeros: x[k] = gen() % 2 ? -0.0f : 0.0f; break;
-        case kHuge: x[k] = k == cols / 2 ? (r % 2 ? -3e4f : 3e4f) : g; break;
-        case kSubnormal: x[k] = std::bit_cast<float>(static_cast<uint32_t>(gen() % 0x7fffff | gen() % 2 << 31)); break;
-        case kTies: x[k] = static_cast<float>(static_cast<int>(gen() % 33) - 16) / 16.0f; break;
-        case kConstant: x[k] = level; break;
-        case kTiny: x[k] = g * 1e-12f; break;
-        case kOneSigned: x[k] = std::fabs(g) + 0.01f; break;
-        case kSparse: x[k] = gen() % 50 ? 0.0f : g; break;
-        case kKinds: break;
+        case kGauss:
+          x[k] = g;
+          break;
+        case kHeavy:
+          x[k] = g / std::max(std::fabs(gauss(gen)), 1e-3f);
+          break;
+        case kZeros:
+          x[k] = 0.0f;
+          break;
+        case kMinusZeros:
+          x[k] = gen() % 2 ? -0.0f : 0.0f;
+          break;
+        case kHuge:
+          x[k] = k == cols / 2 ? (r % 2 ? -3e4f : 3e4f) : g;
+          break;
+        case kSubnormal:
+          x[k] = std::bit_cast<float>(static_cast<uint32_t>(gen() % 0x7fffff | gen() % 2 << 31));
+          break;
+        case kTies:
+          x[k] = static_cast<float>(static_cast<int>(gen() % 33) - 16) / 16.0f;
+          break;
+        case kConstant:
+          x[k] = level;
+          break;
+        case kTiny:
+          x[k] = g * 1e-12f;
+          break;
+        case kOneSigned:
+          x[k] = std::fabs(g) + 0.01f;
+          break;
+        case kSparse:
+          x[k] = gen() % 50 ? 0.0f : g;
+          break;
+        case kKinds:
+          break;
       }
     }
   }
@@ -153,11 +189,12 @@ double sqnr(const std::vector<float>& x, const std::vector<float>& y) {
 }
 
 class EveryFormat : public testing::TestWithParam<const Format*> {};
-INSTANTIATE_TEST_SUITE_P(List, EveryFormat, testing::ValuesIn(formats().begin(), formats().end()), [](const auto& i) {
-  std::string n(i.param->name);
-  std::replace(n.begin(), n.end(), '-', '_');
-  return n;
-});
+INSTANTIATE_TEST_SUITE_P(List, EveryFormat, testing::ValuesIn(formats().begin(), formats().end()),
+                         [](const auto& i) {
+                           std::string n(i.param->name);
+                           std::replace(n.begin(), n.end(), '-', '_');
+                           return n;
+                         });
 
 void check_twins(const Format& f, const Matrix& m, Coding c) {
   for (Encoder e : {Encoder::kReference, Encoder::kBest}) {
@@ -168,7 +205,8 @@ void check_twins(const Format& f, const Matrix& m, Coding c) {
     for (Target t : vector_targets()) {
       const Coding again = shared_coding(f, m, c, t);
       RC_ASSERT(again.shared.scale == s.shared.scale && again.shared.offset == s.shared.offset);
-      if (encode(f, m, s, t) != bytes) RC_FAIL(fmt::format("{}: {} rows of {} differ on {}", text(f, c), m.rows, m.cols, name(t)));
+      if (encode(f, m, s, t) != bytes)
+        RC_FAIL(fmt::format("{}: {} rows of {} differ on {}", text(f, c), m.rows, m.cols, name(t)));
       const auto got = decode(f, bytes, m.rows, m.cols, s, t);
       RC_ASSERT(got.empty() || std::memcmp(got.data(), values.data(), 4 * got.size()) == 0);
     }
@@ -180,7 +218,8 @@ TEST_P(EveryFormat, SameBytesOnEveryTarget) {
   for (const Coding& c : codings(f)) {
     EXPECT_TRUE(rc::check(text(f, c), [&] {
       const auto rows = *rc::gen::inRange<size_t>(0, 24);
-      const auto cols = *rc::gen::oneOf(rc::gen::inRange<size_t>(0, 300), rc::gen::element<size_t>(1, 31, 32, 33, 64, 127, 128, 129, 256, 509));
+      const auto cols = *rc::gen::oneOf(rc::gen::inRange<size_t>(0, 300),
+                                        rc::gen::element<size_t>(1, 31, 32, 33, 64, 127, 128, 129, 256, 509));
       check_twins(f, mixed(rows, cols, *rc::gen::inRange<uint32_t>(0, 1000)), c);
     }));
   }
@@ -264,8 +303,8 @@ TEST_P(EveryFormat, ZerosStayZeros) {
   }
 }
 
-// SQNR in dB on 2^18 Gaussian values of std 0.02, rows of 1024: what each format must reach, and the largest error of a
-// value as a share of its group's largest magnitude.
+// SQNR in dB on 2^18 Gaussian values of std 0.02, rows of 1024: what each format must reach, and the largest
+// error of a value as a share of its group's largest magnitude.
 struct Quality {
   double reference, best, largest;
 };
@@ -309,7 +348,8 @@ TEST_P(EveryFormat, ReachesItsQuality) {
     const auto best = round_trip(f, m, shared_coding(f, m, c));
     RecordProperty(name + " reference", fmt::format("{:.3f}", sqnr(m.x, reference)));
     RecordProperty(name + " best", fmt::format("{:.3f}", sqnr(m.x, best)));
-    if (std::getenv("VIVA_PRINT_QUALITY")) fmt::print("{:16} {:.3f} {:.3f}\n", name, sqnr(m.x, reference), sqnr(m.x, best));
+    if (std::getenv("VIVA_PRINT_QUALITY"))
+      fmt::print("{:16} {:.3f} {:.3f}\n", name, sqnr(m.x, reference), sqnr(m.x, best));
     EXPECT_GE(sqnr(m.x, reference), want.reference) << name;
     EXPECT_GE(sqnr(m.x, best), want.best) << name;
     for (const auto* decoded : {&reference, &best}) {

@@ -1,4 +1,5 @@
-// The upper half of f32. The reference overflows to infinity as every cast does; best stays at the largest finite value.
+// The upper half of f32. The reference overflows to infinity as every cast does; best stays at the largest
+// finite value.
 
 VIVA_LANES_OPEN
 
@@ -19,7 +20,9 @@ struct BF16 {
   static VIVA_INL Fit best(const F*, size_t, const Coding&) { return {}; }
   static VIVA_INL I code(F x, const Fit&) { return bf16_bits(clamp(x, -0x1.fep127f, 0x1.fep127f)); }
   template <DType>
-  static VIVA_INL I reference_code(F x, const Fit&) { return bf16_bits(x); }
+  static VIVA_INL I reference_code(F x, const Fit&) {
+    return bf16_bits(x);
+  }
   static VIVA_INL F value(I code, const Fit&) { return bf16_value(code); }
   static VIVA_INL void store(const Fit&, const Coding&, I*) {}
   static VIVA_INL Fit load(const I*, const Coding&) { return {}; }

@@ -1,4 +1,5 @@
-// IEEE half floats. The reference overflows to infinity as every cast does; best stays at the largest finite value.
+// IEEE half floats. The reference overflows to infinity as every cast does; best stays at the largest finite
+// value.
 
 VIVA_LANES_OPEN
 
@@ -19,7 +20,9 @@ struct F16 {
   static VIVA_INL Fit best(const F*, size_t, const Coding&) { return {}; }
   static VIVA_INL I code(F x, const Fit&) { return f16_bits(clamp(x, -65504.0f, 65504.0f)); }
   template <DType>
-  static VIVA_INL I reference_code(F x, const Fit&) { return f16_bits(x); }
+  static VIVA_INL I reference_code(F x, const Fit&) {
+    return f16_bits(x);
+  }
   static VIVA_INL F value(I code, const Fit&) {
     // Exponent 31 (infinity, NaN) becomes f32's.
     const I top = select((code & I(0x7c00)) == I(0x7c00), I(0x7f800000), I(0));

@@ -1,9 +1,10 @@
-// Searching the scale of formats whose codes are the integers of a range: w = q * scale, q in low..high. Included like
-// codec-inl.h.
+// Searching the scale of formats whose codes are the integers of a range: w = q * scale, q in low..high.
+// Included like codec-inl.h.
 //
-// For fixed codes the best scale is A/B with A = sum q x, B = sum q^2, and it leaves sum x^2 - A^2/B. So a search needs
-// only inverse scales that give good codes: try some, keep the one with the largest |A|/sqrt(B), refit, round the scale
-// to its stored dtype, and measure the true errors of the few that are left beside the reference's.
+// For fixed codes the best scale is A/B with A = sum q x, B = sum q^2, and it leaves sum x^2 - A^2/B. So a
+// search needs only inverse scales that give good codes: try some, keep the one with the largest |A|/sqrt(B),
+// refit, round the scale to its stored dtype, and measure the true errors of the few that are left beside the
+// reference's.
 
 VIVA_LANES_OPEN
 
@@ -13,8 +14,8 @@ inline constexpr float kClearly = 1.0f - 0x1p-14f;
 // Groups that may be searched: elsewhere squares would leave f32, and the reference's fit stays.
 VIVA_INL M grid_searchable(F absmax) { return (F(0x1p-50f) < absmax) & (absmax < F(0x1p+60f)); }
 
-// out[k] = sum over i < n of what term(i, acc) adds to acc[k]: over each lane's group in the order of its values, or
-// over a row that lies along the lanes.
+// out[k] = sum over i < n of what term(i, acc) adds to acc[k]: over each lane's group in the order of its
+// values, or over a row that lies along the lanes.
 template <bool kAlongRow, size_t K, class Term>
 VIVA_INL void group_sums(size_t n, F (&out)[K], Term term) {
   if constexpr (kAlongRow) {
@@ -43,7 +44,8 @@ VIVA_INL F squared_error(const F* x, size_t n, Decoded decoded) {
   return select(sum[0] < F(0x1.fp127f), sum[0], F(0x1.fp127f));
 }
 
-// The scale that is kept so far, and how good its codes are: gain^2 is the part of sum x^2 that a refit explains.
+// The scale that is kept so far, and how good its codes are: gain^2 is the part of sum x^2 that a refit
+// explains.
 struct Leader {
   F gain, scale;
 
@@ -94,11 +96,13 @@ struct Unit {
 
 // Keeps of two stored scales what is clearly better than `least`. `value(q, scale)` decodes.
 template <bool kAlongRow, class Value>
-VIVA_INL void measure_two(const F* x, size_t n, F p, F q, F low, F high, Unit unit, Value value, F& least, F& scale) {
+VIVA_INL void measure_two(const F* x, size_t n, F p, F q, F low, F high, Unit unit, Value value, F& least,
+                          F& scale) {
   const F pi = reciprocal(p * F(unit.step_per_stored)), qi = reciprocal(q * F(unit.step_per_stored));
   F errors[2];
   group_sums<kAlongRow>(n, errors, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
-    const F v = x[i], e = v - value(grid_code(v, pi, low, high), p), f = v - value(grid_code(v, qi, low, high), q);
+    const F v = x[i], e = v - value(grid_code(v, pi, low, high), p),
+            f = v - value(grid_code(v, qi, low, high), q);
     acc[0] = acc[0] + e * e, acc[1] = acc[1] + f * f;
   });
   scale = select(errors[0] < least, p, scale);
@@ -107,11 +111,11 @@ VIVA_INL void measure_two(const F* x, size_t n, F p, F q, F low, F high, Unit un
   least = select(errors[1] < least, errors[1], least);
 }
 
-// From the leader to a stored scale: its refit, the refit of that one's codes and its neighbours in the stored dtype.
-// Where one clearly beats `error`, the reference's, it replaces `scale`; returns where.
+// From the leader to a stored scale: its refit, the refit of that one's codes and its neighbours in the
+// stored dtype. Where one clearly beats `error`, the reference's, it replaces `scale`; returns where.
 template <bool kAlongRow, class Value>
-VIVA_INL M settle(const F* x, size_t n, F absmax, const Leader& leader, F low, F high, DType stored, Unit unit, Value value,
-                  F error, F& scale) {
+VIVA_INL M settle(const F* x, size_t n, F absmax, const Leader& leader, F low, F high, DType stored,
+                  Unit unit, Value value, F error, F& scale) {
   const F t = reciprocal(leader.scale);
   F sum[2];
   group_sums<kAlongRow>(n, sum, [&](size_t i, F* acc) VIVA_INL_LAMBDA {
@@ -119,23 +123,28 @@ VIVA_INL M settle(const F* x, size_t n, F absmax, const Leader& leader, F low, F
     acc[0] = acc[0] + q * x[i], acc[1] = acc[1] + q * q;
   });
   const F per(unit.stored_per_step);
-  const auto near = [&](F s, int step) VIVA_INL_LAMBDA { return stored_scale(stored, stored_value(stored, stored_bits(stored, s) + I(step))); };
+  const auto near = [&](F s, int step) VIVA_INL_LAMBDA {
+    return stored_scale(stored, stored_value(stored, stored_bits(stored, s) + I(step)));
+  };
   const F refit = sum[0] / max(sum[1], F(1.0f)) * per;
   const F limit = error * F(kClearly);
   F least = limit;
-  measure_two<kAlongRow>(x, n, near(refit, 0), near(leader.scale * per, 0), low, high, unit, value, least, scale);
+  measure_two<kAlongRow>(x, n, near(refit, 0), near(leader.scale * per, 0), low, high, unit, value, least,
+                         scale);
   if (stored != DType::kF32) {
     measure_two<kAlongRow>(x, n, near(refit, 1), near(refit, -1), low, high, unit, value, least, scale);
     return least < limit;
   }
-  // A group that lies on a grid already must keep its values to the last bit: its step is its largest value over that
-  // one's code, give or take the roundings.
+  // A group that lies on a grid already must keep its values to the last bit: its step is its largest value
+  // over that one's code, give or take the roundings.
   const M on_grid = least < leader.gain * leader.gain * F(0x1p-34f);
   if (!none(on_grid)) {
-    const F exact = copy_sign(absmax / max(round_small(absmax * abs(t)), F(1.0f)), leader.scale) / F(unit.step_per_stored);
+    const F exact = copy_sign(absmax / max(round_small(absmax * abs(t)), F(1.0f)), leader.scale) /
+                    F(unit.step_per_stored);
     F closer = least, at = scale;
     for (int k = 0; k < 6; k += 2) {
-      measure_two<kAlongRow>(x, n, near(exact, k - 2), near(exact, k - 1), low, high, unit, value, closer, at);
+      measure_two<kAlongRow>(x, n, near(exact, k - 2), near(exact, k - 1), low, high, unit, value, closer,
+                             at);
     }
     least = select(on_grid, closer, least);
     scale = select(on_grid, at, scale);
@@ -145,8 +154,9 @@ VIVA_INL M settle(const F* x, size_t n, F absmax, const Leader& leader, F low, F
 
 // The whole search: tries every one of `steps` over absmax as inverse scale, with both signs where asked.
 template <bool kAlongRow, size_t kSteps, class Value>
-VIVA_INL M search_grid_scale(const F* x, size_t n, F absmax, const float (&steps)[kSteps], float low, float high,
-                        bool both_signs, DType stored, Unit per, Value value, F error, F& scale) {
+VIVA_INL M search_grid_scale(const F* x, size_t n, F absmax, const float (&steps)[kSteps], float low,
+                             float high, bool both_signs, DType stored, Unit per, Value value, F error,
+                             F& scale) {
   static_assert(kSteps % 2 == 0);
   const M ok = grid_searchable(absmax);
   if (none(ok)) return ok;
@@ -162,7 +172,8 @@ VIVA_INL M search_grid_scale(const F* x, size_t n, F absmax, const float (&steps
     }
   }
   F settled = scale;
-  const M found = settle<kAlongRow>(x, n, absmax, leader, F(low), F(high), stored, per, value, error, settled) & ok;
+  const M found =
+      settle<kAlongRow>(x, n, absmax, leader, F(low), F(high), stored, per, value, error, settled) & ok;
   scale = select(found, settled, scale);
   return found;
 }

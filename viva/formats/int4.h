@@ -1,5 +1,6 @@
-// Symmetric int4 of compressed-tensors (pack-quantized): w = (code - 8) * scale, codes low nibble first in words of
-// eight. The reference rounds absmax / 7.5 and the quotients in the weight's own dtype (coding.arithmetic).
+// Symmetric int4 of compressed-tensors (pack-quantized): w = (code - 8) * scale, codes low nibble first in
+// words of eight. The reference rounds absmax / 7.5 and the quotients in the weight's own dtype
+// (coding.arithmetic).
 
 #include "viva/formats/fit_grid-inl.h"
 
@@ -7,7 +8,8 @@ VIVA_LANES_OPEN
 
 struct Int4 {
   static constexpr std::string_view kName = "int4";
-  static constexpr std::string_view kSummary = "4 bits, groups share a scale in the model's dtype (compressed-tensors)";
+  static constexpr std::string_view kSummary =
+      "4 bits, groups share a scale in the model's dtype (compressed-tensors)";
   static constexpr uint32_t kGroup = 128;
   static constexpr uint32_t kGroups[] = {32, 128};
   static constexpr bool kGroupInName = true;
@@ -32,15 +34,17 @@ struct Int4 {
     return {nonzero_scale(c, round_to(c.scale, round_to(c.arithmetic, absmax / F(7.5f))))};
   }
 
-  // Ten scales of each sign and a refit. On Gaussian weights 21.830 dB in groups of 32 and 20.258 in groups of 128 where
-  // the exact optima (all break points of the codes, sorted) are 21.836 and 20.267. The reference's scale with nearest codes is the least that is accepted.
+  // Ten scales of each sign and a refit. On Gaussian weights 21.830 dB in groups of 32 and 20.258 in groups
+  // of 128 where the exact optima (all break points of the codes, sorted) are 21.836 and 20.267. The
+  // reference's scale with nearest codes is the least that is accepted.
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     Fit fit = reference(x, n, c);
     F absmax(0.0f);
     for (size_t i = 0; i < n; ++i) absmax = max(absmax, abs(x[i]));
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
-    search_grid_scale<false>(x, n, absmax, kSteps, -8.0f, 7.0f, c.signed_scale, c.scale, Unit(), scaled, error, fit.scale);
+    search_grid_scale<false>(x, n, absmax, kSteps, -8.0f, 7.0f, c.signed_scale, c.scale, Unit(), scaled,
+                             error, fit.scale);
     return fit;
   }
 
@@ -50,7 +54,9 @@ struct Int4 {
     return round(clamp(round_to(kArithmetic, x / fit.scale), -8.0f, 7.0f)) + F(8.0f);
   }
   static VIVA_INL F value(F code, const Fit& fit) { return (code - F(8.0f)) * fit.scale; }
-  static VIVA_INL void store(const Fit& fit, const Coding& c, I* field) { field[0] = stored_bits(c.scale, fit.scale); }
+  static VIVA_INL void store(const Fit& fit, const Coding& c, I* field) {
+    field[0] = stored_bits(c.scale, fit.scale);
+  }
   static VIVA_INL Fit load(const I* field, const Coding& c) { return {stored_value(c.scale, field[0])}; }
 };
 

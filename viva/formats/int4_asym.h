@@ -1,5 +1,6 @@
-// Asymmetric int4 of compressed-tensors (pack-quantized): w = (code - zero) * scale with code and zero in 0..15, which
-// are q + 8 and zero_point + 8 of the package. Stored here with one byte per zero; io packs them eight to a word.
+// Asymmetric int4 of compressed-tensors (pack-quantized): w = (code - zero) * scale with code and zero in
+// 0..15, which are q + 8 and zero_point + 8 of the package. Stored here with one byte per zero; io packs them
+// eight to a word.
 
 #include "viva/formats/fit_grid-inl.h"
 
@@ -7,7 +8,8 @@ VIVA_LANES_OPEN
 
 struct Int4Asym {
   static constexpr std::string_view kName = "int4-asym";
-  static constexpr std::string_view kSummary = "4 bits, groups share a scale and a zero point (compressed-tensors)";
+  static constexpr std::string_view kSummary =
+      "4 bits, groups share a scale and a zero point (compressed-tensors)";
   static constexpr uint32_t kGroup = 128;
   static constexpr uint32_t kGroups[] = {32, 128};
   static constexpr bool kGroupInName = true;
@@ -20,7 +22,9 @@ struct Int4Asym {
     F scale, zero;  // zero: as stored, 0..15
   };
 
-  static constexpr Fields fields(const Coding& c) { return {{Role::kScale, c.scale}, {Role::kZero, DType::kU8}}; }
+  static constexpr Fields fields(const Coding& c) {
+    return {{Role::kScale, c.scale}, {Role::kZero, DType::kU8}};
+  }
 
   static VIVA_INL Fit reference(const F* x, size_t n, const Coding& c) {
     F low(0.0f), high(0.0f);
@@ -37,9 +41,9 @@ struct Int4Asym {
   // Codes that the whole range spans in the scales that are tried; past 15 its ends are cut off.
   static constexpr float kSteps[8] = {12.0f, 13.0f, 13.9f, 14.5f, 15.0f, 15.6f, 16.4f, 17.4f};
 
-  // Eight scales with each of three zeros and a refit. On Gaussian weights 22.330 dB in groups of 32 and 20.426 in groups
-  // of 128 where the exact optima (all break points, seven zeros) are 22.336 and 20.436. Spans of 12 to 15 codes are
-  // among the tries, so that groups that have a grid already find it.
+  // Eight scales with each of three zeros and a refit. On Gaussian weights 22.330 dB in groups of 32
+  // and 20.426 in groups of 128 where the exact optima (all break points, seven zeros) are 22.336 and 20.436.
+  // Spans of 12 to 15 codes are among the tries, so that groups that have a grid already find it.
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     Fit fit = reference(x, n, c);
     F low(0.0f), high(0.0f);
@@ -55,13 +59,16 @@ struct Int4Asym {
     for (float shift : {0.0f, -1.0f, 1.0f}) {
       const F z = clamp(middle + F(shift), 0.0f, 15.0f);
       for (size_t k = 0; k < 8; k += 2) {
-        const M better = try_two<false>(x, n, unit * F(kSteps[k]), unit * F(kSteps[k + 1]), -z, F(15.0f) - z, leader);
+        const M better =
+            try_two<false>(x, n, unit * F(kSteps[k]), unit * F(kSteps[k + 1]), -z, F(15.0f) - z, leader);
         zero = select(better, z, zero);
       }
     }
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
     F scale = fit.scale;
-    const M found = settle<false>(x, n, absmax, leader, -zero, F(15.0f) - zero, c.scale, Unit(), scaled, error, scale) & ok;
+    const M found =
+        settle<false>(x, n, absmax, leader, -zero, F(15.0f) - zero, c.scale, Unit(), scaled, error, scale) &
+        ok;
     return {select(found, scale, fit.scale), select(found, zero, fit.zero)};
   }
 

@@ -36,15 +36,15 @@ struct Q4_0 {
     return {scale, reciprocal(scale)};
   }
 
-  // Ten scales of each sign and a refit. On Gaussian weights 21.830 dB where the exact optimum (all break points of the
-  // codes, sorted) is 21.836.
+  // Ten scales of each sign and a refit. On Gaussian weights 21.830 dB where the exact optimum (all break
+  // points of the codes, sorted) is 21.836.
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     const Fit old = reference(x, n, c);
     Fit fit = {stored_scale(DType::kF16, old.scale), old.inverse};
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
-    const M found = search_grid_scale<false>(x, n, abs(old.scale) * F(8.0f), kSteps, -8.0f, 7.0f, c.signed_scale, DType::kF16, Unit(),
-                                        scaled, error, fit.scale);
+    const M found = search_grid_scale<false>(x, n, abs(old.scale) * F(8.0f), kSteps, -8.0f, 7.0f,
+                                             c.signed_scale, DType::kF16, Unit(), scaled, error, fit.scale);
     fit.inverse = select(found, reciprocal(fit.scale), fit.inverse);
     return fit;
   }

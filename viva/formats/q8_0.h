@@ -19,8 +19,8 @@ struct Q8_0 {
   };
 
   // Codes of the largest magnitude that are tried.
-  static constexpr float kSteps[16] = {120.0f, 120.66f, 121.33f, 122.0f, 122.66f, 123.33f, 124.0f, 124.66f,
-                                       125.33f, 126.0f, 126.66f, 127.0f, 127.66f, 128.33f, 129.0f, 129.66f};
+  static constexpr float kSteps[16] = {120.0f,  120.66f, 121.33f, 122.0f, 122.66f, 123.33f, 124.0f, 124.66f,
+                                       125.33f, 126.0f,  126.66f, 127.0f, 127.66f, 128.33f, 129.0f, 129.66f};
 
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF16}}; }
 
@@ -31,15 +31,16 @@ struct Q8_0 {
     return {scale, reciprocal(scale)};
   }
 
-  // With 255 levels a group's error hangs on how its values happen to fall: many scales are worth a try, coarser ones
-  // than absmax / 127 too. On Gaussian weights 46.508 dB; the exact optimum down to absmax / 90 is 46.661.
+  // With 255 levels a group's error hangs on how its values happen to fall: many scales are worth a try,
+  // coarser ones than absmax / 127 too. On Gaussian weights 46.508 dB; the exact optimum down to absmax / 90
+  // is 46.661.
   static VIVA_INL Fit best(const F* x, size_t n, const Coding& c) {
     const Fit old = reference(x, n, c);
     Fit fit = {stored_scale(DType::kF16, old.scale), old.inverse};
     const F error = squared_error<false>(x, n, [&](F v) VIVA_INL_LAMBDA { return value(code(v, fit), fit); });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
-    const M found = search_grid_scale<false>(x, n, old.scale * F(127.0f), kSteps, -127.0f, 127.0f, false, DType::kF16, Unit(), scaled,
-                                        error, fit.scale);
+    const M found = search_grid_scale<false>(x, n, old.scale * F(127.0f), kSteps, -127.0f, 127.0f, false,
+                                             DType::kF16, Unit(), scaled, error, fit.scale);
     fit.inverse = select(found, reciprocal(fit.scale), fit.inverse);
     return fit;
   }

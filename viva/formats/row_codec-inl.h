@@ -1,8 +1,9 @@
-// The driver of formats whose group is the whole row, or that have no group (f16): vectors run along the row, one row
-// after the other, so that a row stays in the first-level cache. Included like codec-inl.h.
+// The driver of formats whose group is the whole row, or that have no group (f16): vectors run along the row,
+// one row after the other, so that a row stays in the first-level cache. Included like codec-inl.h.
 //
 // The struct is that of codec-inl.h with kAlongRow = true, and
-//   - x points to the row as `n` vectors, padded with zeros to whole kRowLanes; the lanes of a Fit are all equal
+//   - x points to the row as `n` vectors, padded with zeros to whole kRowLanes; the lanes of a Fit are all
+//   equal
 //   - sums go through row_sums, which has one order of additions for every target
 //   - kCodeBits is 8, 16 or 32; code gives an I, or an integer-valued F for 8 bits; value takes an I.
 
@@ -10,8 +11,8 @@ VIVA_LANES_OPEN
 
 inline constexpr size_t kRowLanes = 16;
 
-// out[k] = sum over i < n of what term(i, acc) adds to acc[k]. Sixteen partial sums, then a tree: what the widest
-// target does naturally, the narrower ones do in turns.
+// out[k] = sum over i < n of what term(i, acc) adds to acc[k]. Sixteen partial sums, then a tree: what the
+// widest target does naturally, the narrower ones do in turns.
 template <size_t K, class Term>
 VIVA_INL void row_sums(size_t n, F (&out)[K], Term term) {
   constexpr size_t kTurns = kRowLanes / kLanes;
@@ -74,7 +75,8 @@ struct RowCodec {
   }
 
   template <Encoder kEncoder, DType kArithmetic>
-  static void encode_rows(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed, float* row) {
+  static void encode_rows(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
+                          float* row) {
     const Sizes s(cols, coding);
     const size_t padded = round_up(cols, kRowLanes);
     for (size_t k = cols; k < padded; ++k) row[k] = 0.0f;
@@ -94,7 +96,8 @@ struct RowCodec {
       // Where the search found nothing better, the reference's own codes are never worse than itself.
       if constexpr (kEncoder == Encoder::kBest && requires { fit.as_reference; }) {
         if (fit.as_reference) {
-          Groups::with_arithmetic(coding, [&](auto make) { write_codes<decltype(make)>(v, cols, fit, packed); });
+          Groups::with_arithmetic(coding,
+                                  [&](auto make) { write_codes<decltype(make)>(v, cols, fit, packed); });
           continue;
         }
       }
@@ -110,7 +113,8 @@ struct RowCodec {
     });
   }
 
-  static void decode(const uint8_t* packed, size_t rows, size_t cols, const Coding& coding, float* x, float*) noexcept {
+  static void decode(const uint8_t* packed, size_t rows, size_t cols, const Coding& coding, float* x,
+                     float*) noexcept {
     if (cols == 0) return;
     const Sizes s(cols, coding);
     for (size_t r = 0; r < rows; ++r, packed += s.row_bytes, x += cols) {

@@ -1,5 +1,5 @@
-// The int8 weights of compressed-tensors (int-quantized, one scale a row): w = q * scale with q in -128..127. The
-// reference rounds absmax / 127.5 and the quotients in the weight's own dtype (coding.arithmetic).
+// The int8 weights of compressed-tensors (int-quantized, one scale a row): w = q * scale with q in -128..127.
+// The reference rounds absmax / 127.5 and the quotients in the weight's own dtype (coding.arithmetic).
 
 #include "viva/formats/fit_grid-inl.h"
 
@@ -7,7 +7,8 @@ VIVA_LANES_OPEN
 
 struct W8a8 {
   static constexpr std::string_view kName = "w8a8";
-  static constexpr std::string_view kSummary = "8 bits, the row shares a scale in the model's dtype (compressed-tensors)";
+  static constexpr std::string_view kSummary =
+      "8 bits, the row shares a scale in the model's dtype (compressed-tensors)";
   static constexpr uint32_t kGroup = 0;
   static constexpr bool kAlongRow = true;
   static constexpr int kCodeBits = 8;
@@ -39,8 +40,8 @@ struct W8a8 {
       return round(clamp(round_to(c.arithmetic, v / fit.scale), -128.0f, 127.0f)) * fit.scale;
     });
     const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
-    fit.as_reference = none(search_grid_scale<true>(x, n, row_absmax(x, n), kSteps, -128.0f, 127.0f, false, c.scale, Unit(), scaled,
-                                               error, fit.scale));
+    fit.as_reference = none(search_grid_scale<true>(x, n, row_absmax(x, n), kSteps, -128.0f, 127.0f, false,
+                                                    c.scale, Unit(), scaled, error, fit.scale));
     fit.inverse = reciprocal(fit.scale);
     return fit;
   }
@@ -51,8 +52,12 @@ struct W8a8 {
     return round(clamp(round_to(kArithmetic, x / fit.scale), -128.0f, 127.0f));
   }
   static VIVA_INL F value(F code, const Fit& fit) { return code * fit.scale; }
-  static VIVA_INL void store(const Fit& fit, const Coding& c, I* field) { field[0] = stored_bits(c.scale, fit.scale); }
-  static VIVA_INL Fit load(const I* field, const Coding& c) { return {stored_value(c.scale, field[0]), F(0.0f), false}; }
+  static VIVA_INL void store(const Fit& fit, const Coding& c, I* field) {
+    field[0] = stored_bits(c.scale, fit.scale);
+  }
+  static VIVA_INL Fit load(const I* field, const Coding& c) {
+    return {stored_value(c.scale, field[0]), F(0.0f), false};
+  }
 };
 
 using ThisFormat = W8a8;
