@@ -163,6 +163,10 @@ Matrix gaussian(size_t rows, size_t cols, uint32_t seed) {
 template <class Call>
 void for_groups(const Format& f, const Coding& c, const Matrix& m, Call call) {
   size_t group = c.group != 0 ? c.group : f.group;
+  // Where a second-level scale inside the row ties groups together, only the row as a whole can be promised.
+  for (const Piece& p : f.pieces(m.cols, c)) {
+    if (p.role == Role::kNested) group = 0;
+  }
   if (group <= 1) group = std::max<size_t>(m.cols, 1);
   for (size_t top = 0; top < m.rows; top += f.row_panel) {
     for (size_t left = 0; left < m.cols; left += group) {
@@ -262,10 +266,12 @@ TEST_P(EveryFormat, BestIsNeverWorseOnAnyGroup) {
   for (Coding c : codings(f)) {
     for (uint32_t seed = 0; seed < 6; ++seed) {
       const Matrix m = mixed(2 * kKinds, seed % 2 ? 300 : 256, seed);
+      // With the same tensor-wide scale: which one to take is a choice about the tensor, not about a group.
       c.encoder = Encoder::kReference;
-      const auto reference = round_trip(f, m, shared_coding(f, m, c));
+      c = shared_coding(f, m, c);
+      const auto reference = round_trip(f, m, c);
       c.encoder = Encoder::kBest;
-      const auto best = round_trip(f, m, shared_coding(f, m, c));
+      const auto best = round_trip(f, m, c);
       for_groups(f, c, m, [&](const std::vector<size_t>& group) {
         const double was = error_of(m.x, reference, group), now = error_of(m.x, best, group);
         EXPECT_TRUE(now <= was * (1 + 1e-9)) << text(f, c) << " row " << group[0] / m.cols << " column "
@@ -326,11 +332,11 @@ const std::map<std::string, Quality> kQuality = {
     {"nf4-dq", {20.70, 21.35, 0.3}},
     {"fp4", {18.25, 18.92, 0.3}},
     {"nvfp4", {20.40, 21.75, 0.3}},
-    {"nvfp4-gguf", {17.0, 17.0, 0.5}},
-    {"mxfp4", {18.80, 19.00, 0.3}},
-    {"mxfp4-gguf", {18.5, 18.9, 0.4}},
-    {"fp8", {31.5, 31.72, 0.05}},
-    {"fp8-block", {31.4, 31.4, 0.05}},
+    {"nvfp4-gguf", {19.70, 21.75, 0.3}},
+    {"mxfp4", {18.96, 19.02, 0.3}},
+    {"mxfp4-gguf", {18.80, 19.02, 0.4}},
+    {"fp8", {31.52, 31.92, 0.07}},
+    {"fp8-block", {31.52, 31.59, 0.07}},
 };
 
 TEST_P(EveryFormat, ReachesItsQuality) {
