@@ -51,7 +51,7 @@ struct Fp8Scale {
 
   // E4M3 repeats itself from one power of two to the next, so one octave of scales says all but the clipping and the
   // subnormals: the trials put the largest value on each of the codes of that octave. The winner is then fitted to its
-  // codes by least squares.
+  // codes by least squares. On Gaussian rows of 1024 this leaves 0.2 dB to a search of 600 scales.
   static constexpr float kTops[8] = {448, 416, 384, 352, 320, 288, 256, 240};
 
   static Fit best(const F* x, size_t n, const Coding& c) {

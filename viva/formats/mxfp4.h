@@ -29,7 +29,7 @@ struct Mxfp4 {
     return fit_of(e);
   }
 
-  // The reference's exponent, or one below or above it.
+  // The reference's exponent, or one below or above it: on Gaussian weights as good as any exponent.
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     F lowest = error_of<Mxfp4>(x, n, first);

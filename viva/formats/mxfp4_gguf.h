@@ -37,7 +37,7 @@ struct Mxfp4Gguf {
     return select(e < I(0), I(0), e);
   }
 
-  // The reference's exponent, or one below or above it.
+  // The reference's exponent, or one below or above it: on Gaussian weights as good as any exponent.
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     F lowest = error_of<Mxfp4Gguf>(x, n, first);

@@ -28,6 +28,8 @@ struct Nf4 {
     return {last ? safe : absmax, F(1.0f) / safe, last};
   }
 
+  // On Gaussian weights within 0.01 dB of the best scale up to 1.16 absmax, and within 0.04 dB (blocks of 64) or 0.02 dB
+  // (128) of the best scale of all, as found by 160 trials and three refits with either sign.
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     const F absmax = absmax_of(x, n);
