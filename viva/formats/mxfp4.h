@@ -6,7 +6,8 @@ VIVA_LANES_OPEN
 
 struct Mxfp4 {
   static constexpr std::string_view kName = "mxfp4";
-  static constexpr std::string_view kSummary = "E2M1, 32 values share a power of two (OCP, compressed-tensors)";
+  static constexpr std::string_view kSummary =
+      "E2M1, 32 values share a power of two (OCP, compressed-tensors)";
   static constexpr uint32_t kGroup = 32;
   static constexpr int kCodeBits = 4;
   static constexpr Order kOrder = Order::kLowFirst;
