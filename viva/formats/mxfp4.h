@@ -6,7 +6,8 @@ VIVA_LANES_OPEN
 
 struct Mxfp4 {
   static constexpr std::string_view kName = "mxfp4";
-  static constexpr std::string_view kSummary = "E2M1, 32 values share a power of two (OCP, compressed-tensors)";
+  static constexpr std::string_view kSummary =
+      "E2M1, 32 values share a power of two (OCP, compressed-tensors)";
   static constexpr uint32_t kGroup = 32;
   static constexpr int kCodeBits = 4;
   static constexpr Order kOrder = Order::kLowFirst;
@@ -29,7 +30,7 @@ struct Mxfp4 {
     return fit_of(e);
   }
 
-  // The reference's exponent, or one below or above it.
+  // The reference's exponent, or one below or above it: on Gaussian weights as good as any exponent.
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     F lowest = error_of<Mxfp4>(x, n, first);

@@ -1,5 +1,5 @@
-// MXFP4 of ggml: blocks of 32, an E8M0 byte and sixteen bytes of E2M1 codes, the two halves of the block in the two
-// nibbles.
+// MXFP4 of ggml: blocks of 32, an E8M0 byte and sixteen bytes of E2M1 codes, the two halves of the block in
+// the two nibbles.
 
 #include "viva/formats/levels-inl.h"
 
@@ -22,14 +22,15 @@ struct Mxfp4Gguf {
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kU8}}; }
   static VIVA_INL Fit fit_of(I e) { return {e, e8m0_value(e), e8m0_inverse(e)}; }
 
-  // floor(log2(absmax)) - 2. ggml's logarithm is a float: just below a power of two it has already that power's value.
+  // floor(log2(absmax)) - 2. ggml's logarithm is a float: just below a power of two it has already that
+  // power's value.
   static Fit reference(const F* x, size_t n, const Coding&) {
     return fit_of(floor_log2_less2(absmax_of(x, n)));
   }
   static VIVA_INL I floor_log2_less2(F absmax) {
     const I u = bits(absmax), up = shr<23>(u + I(64));
-    // In the last places below 2^k the logarithm is k - 1.4427 * 2^-24 * places, and rounds to k where floats next to
-    // k are at least twice as far apart.
+    // In the last places below 2^k the logarithm is k - 1.4427 * 2^-24 * places, and rounds to k where floats
+    // next to k are at least twice as far apart.
     const I k = up - I(127);
     const F at = select(I(0) < k, to_float(k) - F(0.5f), to_float(I(0) - k));
     const I places = to_int(from_bits(bits(at) & I(0x7f800000)) * F(0.6931472f));
@@ -37,7 +38,7 @@ struct Mxfp4Gguf {
     return select(e < I(0), I(0), e);
   }
 
-  // The reference's exponent, or one below or above it.
+  // The reference's exponent, or one below or above it: on Gaussian weights as good as any exponent.
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     F lowest = error_of<Mxfp4Gguf>(x, n, first);

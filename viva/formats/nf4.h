@@ -6,7 +6,8 @@ VIVA_LANES_OPEN
 
 struct Nf4 {
   static constexpr std::string_view kName = "nf4";
-  static constexpr std::string_view kSummary = "4-bit normal quantiles, 64 values share an f32 scale (bitsandbytes)";
+  static constexpr std::string_view kSummary =
+      "4-bit normal quantiles, 64 values share an f32 scale (bitsandbytes)";
   static constexpr uint32_t kGroup = 64;
   static constexpr uint32_t kGroups[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};
   static constexpr int kCodeBits = 4;
@@ -28,13 +29,16 @@ struct Nf4 {
     return {last ? safe : absmax, F(1.0f) / safe, last};
   }
 
+  // On Gaussian weights within 0.01 dB of the best scale up to 1.16 absmax, and within 0.04 dB (blocks of 64)
+  // or 0.02 dB (128) of the best scale of all, as found by 160 trials and three refits with either sign.
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     const F absmax = absmax_of(x, n);
     const F scale = search_nf4_scale(x, n, absmax, coding.signed_scale);
     const Fit found = {scale, F(1.0f) / scale, first.divide};
     const M better = in_reach(absmax) & beats(error_of<Nf4>(x, n, found), error_of<Nf4>(x, n, first));
-    return {select(better, found.scale, first.scale), select(better, found.inverse, first.inverse), first.divide};
+    return {select(better, found.scale, first.scale), select(better, found.inverse, first.inverse),
+            first.divide};
   }
 
   static VIVA_INL I code(F x, const Fit& fit) {

@@ -1,5 +1,6 @@
-// NVFP4 as compressed-tensors stores it: E2M1 codes, an E4M3 scale per 16 values, one f32 scale per tensor that the
-// block scales are divided by (`Shared::scale` = weight_global_scale, so w = code * (scale / global)).
+// NVFP4 as compressed-tensors stores it: E2M1 codes, an E4M3 scale per 16 values, one f32 scale per tensor
+// that the block scales are divided by (`Shared::scale` = weight_global_scale, so w = code * (scale /
+// global)).
 
 #include "viva/formats/levels-inl.h"
 
@@ -7,7 +8,8 @@ VIVA_LANES_OPEN
 
 struct Nvfp4 {
   static constexpr std::string_view kName = "nvfp4";
-  static constexpr std::string_view kSummary = "E2M1, 16 values share an E4M3 scale, f32 scale per tensor (compressed-tensors)";
+  static constexpr std::string_view kSummary =
+      "E2M1, 16 values share an E4M3 scale, f32 scale per tensor (compressed-tensors)";
   static constexpr uint32_t kGroup = 16;
   static constexpr int kCodeBits = 4;
   static constexpr Order kOrder = Order::kLowFirst;
@@ -42,7 +44,8 @@ struct Nvfp4 {
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     const Fit found = fit_of(search_nvfp4_byte(x, n, first.byte, F(1.0f) / F(coding.shared.scale)), coding);
-    const M better = in_reach(absmax_of(x, n)) & beats(error_of<Nvfp4>(x, n, found), error_of<Nvfp4>(x, n, first));
+    const M better =
+        in_reach(absmax_of(x, n)) & beats(error_of<Nvfp4>(x, n, found), error_of<Nvfp4>(x, n, first));
     return {select(better, found.scale, first.scale), select(better, found.byte, first.byte)};
   }
 

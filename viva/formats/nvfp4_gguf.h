@@ -1,6 +1,6 @@
-// NVFP4 of ggml: blocks of 64, four scale bytes (E4M3 without sign) and four times eight bytes of E2M1 codes, the halves
-// of sixteen values in the two nibbles. `Shared::scale` is the tensor's own factor, which GGUF keeps in a tensor beside
-// it (`NAME.scale`) and which ggml's encoder does not use.
+// NVFP4 of ggml: blocks of 64, four scale bytes (E4M3 without sign) and four times eight bytes of E2M1 codes,
+// the halves of sixteen values in the two nibbles. `Shared::scale` is the tensor's own factor, which GGUF
+// keeps in a tensor beside it (`NAME.scale`) and which ggml's encoder does not use.
 
 #include "viva/formats/levels-inl.h"
 
@@ -46,7 +46,8 @@ struct Nvfp4Gguf {
     const F absmax = absmax_of(x, n);
     const I start = e4m3_bits(absmax / F(6.0f) / F(coding.shared.scale));
     const Fit found = fit_of(search_nvfp4_byte(x, n, start, F(coding.shared.scale)), coding);
-    const M better = in_reach(absmax) & beats(error_of<Nvfp4Gguf>(x, n, found), error_of<Nvfp4Gguf>(x, n, first));
+    const M better =
+        in_reach(absmax) & beats(error_of<Nvfp4Gguf>(x, n, found), error_of<Nvfp4Gguf>(x, n, first));
     return {select(better, found.scale, first.scale), select(better, found.byte, first.byte)};
   }
 
