@@ -67,7 +67,7 @@ void add_common(CLI::App& app, Common& c) {
 void on_signal(int) { interrupted = true; }
 
 int run(int argc, char** argv) {
-  std::vector<Word> words = {word_formats(), word_inspect(), word_compress(), word_bench()};
+  std::vector<Word> words = {word_formats(), word_inspect(), word_compress(), word_compare(), word_verify(), word_bench()};
   CLI::App app("viva makes models fit: compress, verify and compare large models.", "viva");
   app.set_version_flag("--version", "viva 0.1.0");
   app.require_subcommand(1);

@@ -41,6 +41,8 @@ struct Word {
 // The words, in the order of help. Each lives in its own file.
 Word word_formats();
 Word word_inspect();
+Word word_compare();
+Word word_verify();
 Word word_compress();
 Word word_bench();
 

@@ -1,7 +1,6 @@
 #include "viva/compress/job.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,6 +11,7 @@
 
 #include "viva/base/attempt.h"
 #include "viva/base/checked.h"
+#include "viva/compress/checksum.h"
 #include "viva/io/gguf_names.h"
 
 namespace viva {
@@ -20,16 +20,15 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Hash = std::pair<uint64_t, uint64_t>;
-
 // Values that are widened, coded and compared at a time: source, result and scratch stay in the second-level cache.
 constexpr size_t kStrip = 16 * 1024;
-// Kept tensors are copied in pieces of this many bytes.
-constexpr uint64_t kCopy = 256 * 1024;
 
-Hash hash_of(std::span<const uint8_t> bytes) {
-  const XXH128_hash_t h = XXH3_128bits(bytes.data(), bytes.size());
-  return {h.high64, h.low64};
+// What a tensor of a placement holds that no rows lie in.
+std::string constant(const io::Placement& p, size_t tensor, const Shared& shared) {
+  for (const io::Placement::Constant& c : p.constants) {
+    if (c.tensor == tensor) return c.content(shared);
+  }
+  return {};
 }
 
 size_t strip_rows(const io::Placement& p, const io::Chunk& chunk) {
@@ -87,8 +86,7 @@ Job::Job(const Machine& machine, const Plan& plan, size_t workers, const Watcher
 Job::~Job() = default;
 
 size_t Job::chunk_count(size_t i) const {
-  const Item& item = plan_.items[i];
-  return item.placement.format != nullptr ? item.chunks.size() : ceil_div(item.bytes(), kCopy);
+  return part_count(plan_.items[i].placement, plan_.items[i].chunks);
 }
 
 uint64_t Job::source_bytes(const Task& t) const {
@@ -104,11 +102,6 @@ std::vector<Job::Task> Job::tasks_of(const std::vector<size_t>& items) const {
     for (size_t c = 0; c < chunk_count(i); ++c) tasks.push_back({i, c});
   }
   return tasks;
-}
-
-std::string Job::combined(const std::vector<Hash>& parts) const {
-  const auto [high, low] = hash_of({reinterpret_cast<const uint8_t*>(parts.data()), parts.size() * sizeof(Hash)});
-  return fmt::format("{:016x}{:016x}", high, low);
 }
 
 // Tasks in order, each taken by the next free worker; the first error stops all.
@@ -192,30 +185,36 @@ void Job::resume(Staging& staging) {
     outcomes_[i].sums = found->second.sums;
     claimed.push_back(i);
   }
+  const auto reader_of = [&](const Item& item) -> io::ReadBytes {
+    return [this, &item](size_t tensor, uint64_t offset, std::span<uint8_t> out) {
+      files_[item.spots[tensor].file].read(item.spots[tensor].offset + offset, out);
+    };
+  };
   // After a power failure the journal may know of bytes that the disk lost: they are read and hashed.
   std::vector<std::vector<Hash>> sums(plan_.items.size());
   for (size_t i : claimed) sums[i].resize(chunk_count(i));
   each_task("checking finished work", tasks_of(claimed), [&](Worker& w, const Task& t) {
     const Item& item = plan_.items[t.item];
-    if (item.placement.format == nullptr) {
-      uint64_t at = t.chunk * kCopy, n = std::min(kCopy, item.bytes() - at);
-      uint8_t* raw = grow(w.raw, n);
-      files_[item.spots[0].file].read(item.spots[0].offset + at, {raw, n});
-      sums[t.item][t.chunk] = hash_of({raw, n});
-      return;
-    }
-    const io::Chunk& c = item.chunks[t.chunk];
-    const size_t n = c.rows * item.placement.format->row_bytes(c.cols, item.placement.coding);
-    uint8_t* packed = grow(w.packed, n);
-    io::gather(item.placement, c, {packed, n}, w.pieces, [&](size_t tensor, uint64_t offset, std::span<uint8_t> out) {
-      files_[item.spots[tensor].file].read(item.spots[tensor].offset + offset, out);
-    });
-    sums[t.item][t.chunk] = hash_of({packed, n});
+    sums[t.item][t.chunk] = hash_of_part(item.placement, item.chunks, t.chunk, reader_of(item), w.packed, w.pieces);
   });
   for (size_t i : claimed) {
+    const Item& item = plan_.items[i];
+    add_constants(item.placement, [&](size_t k) {
+      std::string text(item.placement.tensors[k].bytes, 0);
+      reader_of(item)(k, 0, {reinterpret_cast<uint8_t*>(text.data()), text.size()});
+      return text;
+    }, sums[i]);
     const bool whole = combined(sums[i]) == outcomes_[i].hashes.checksum;
     outcomes_[i].done = outcomes_[i].reused = whole;
   }
+}
+
+// Codes everything and writes nothing: the outcomes tell what the bytes would be.
+void Job::replay() {
+  observe(std::vector<bool>(plan_.items.size(), true));
+  std::vector<size_t> all(plan_.items.size());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = i;
+  encode(nullptr, all, nullptr);
 }
 
 // First pass over weights whose format shares something over the whole tensor, or over a fused set of tensors.
@@ -264,7 +263,7 @@ void Job::observe(const std::vector<bool>& wanted) {
   }
 }
 
-void Job::encode(Staging& staging, const std::vector<size_t>& items, const io::Checkpoint* old) {
+void Job::encode(Staging* staging, const std::vector<size_t>& items, const io::Checkpoint* old) {
   struct Parts {
     std::vector<Hash> source, checksum;
     std::vector<kernels::ErrorSums> sums;
@@ -287,16 +286,20 @@ void Job::encode(Staging& staging, const std::vector<size_t>& items, const io::C
     Parts& p = *parts[i];
     o.hashes.source = combined(p.source);
     for (const kernels::ErrorSums& s : p.sums) o.sums.merge(s);
+    const io::Placement& placement = plan_.items[i].placement;
+    add_constants(placement, [&](size_t k) { return constant(placement, k, o.shared); }, p.checksum);
     o.hashes.checksum = combined(p.checksum);
     o.done = true;
+    if (staging == nullptr) return;
     const std::lock_guard lock(journal);
-    finish(staging, i);
+    finish(*staging, i);
   };
   each_task(old == nullptr ? "compressing" : "taking over finished tensors", tasks_of(items), [&](Worker& worker, const Task& t) {
     const Item& item = plan_.items[t.item];
     const io::Weight& w = plan_.model.weights()[item.weight];
     Parts& p = *parts[t.item];
     const auto write = [&](size_t tensor, uint64_t offset, std::span<const uint8_t> bytes) {
+      if (staging == nullptr) return;
       const Spot& spot = item.spots[tensor];
       files_[spot.file].write(spot.offset + offset, bytes);
       // The disk starts on every finished mebibyte, so that the last sync is short.
@@ -304,22 +307,12 @@ void Job::encode(Staging& staging, const std::vector<size_t>& items, const io::C
       if ((end >> 20) != ((spot.offset + offset) >> 20)) files_[spot.file].write_behind(((end >> 20) - 1) << 20, 1 << 20);
     };
     if (item.placement.format == nullptr) {
-      const uint64_t at = t.chunk * kCopy;
-      uint64_t n = std::min(kCopy, item.bytes() - at), start = 0;
-      // A kept weight of several stored tensors is copied as if they lay end to end.
-      for (size_t k = 0; k < item.placement.tensors.size(); ++k) {
-        const uint64_t size = item.placement.tensors[k].bytes;
-        const uint64_t from = std::max(at, start), to = std::min(at + n, start + size);
-        if (from < to) {
-          uint8_t* raw = grow(worker.raw, to - from);
-          plan_.model.read_stored(w, k, from - start, {raw, to - from});
-          write(k, from - start, {raw, to - from});
-          const Hash h = hash_of({raw, to - from});
-          p.source[t.chunk].first ^= h.first;
-          p.source[t.chunk].second ^= h.second;
-        }
-        start += size;
-      }
+      each_range(item.placement, t.chunk, [&](size_t k, uint64_t offset, uint64_t n) {
+        uint8_t* raw = grow(worker.raw, n);
+        plan_.model.read_stored(w, k, offset, {raw, n});
+        write(k, offset, {raw, n});
+        add(p.source[t.chunk], hash_of({raw, n}));
+      });
       p.checksum[t.chunk] = p.source[t.chunk];
     } else {
       const io::Chunk& c = item.chunks[t.chunk];
@@ -423,7 +416,7 @@ void Job::take_over(Staging& staging, const io::Checkpoint& old, bool complete) 
     outcomes_[i].reused = true;
     same.push_back(i);
   }
-  encode(staging, same, &old);
+  encode(&staging, same, &old);
 }
 
 void Job::run(Staging& staging, const io::Checkpoint* old) {
@@ -450,7 +443,7 @@ void Job::run(Staging& staging, const io::Checkpoint* old) {
   for (size_t i = 0; i < plan_.items.size(); ++i) {
     if (!outcomes_[i].done) rest.push_back(i);
   }
-  encode(staging, rest, nullptr);
+  encode(&staging, rest, nullptr);
   write_rest(staging);
 }
 

@@ -29,6 +29,8 @@ class Job {
 
   // Writes the whole result into staging.path(). `old` is an earlier complete result whose tensors may be taken over, or null.
   void run(Staging& staging, const io::Checkpoint* old);
+  // Codes the whole source without writing: outcomes() then says what every byte would be.
+  void replay();
   // The same arithmetic on a sample of the source, without writing: seconds per source byte and the share of the total it saw.
   double forecast_seconds();
 
@@ -45,14 +47,13 @@ class Job {
   void resume(Staging& staging);
   void observe(const std::vector<bool>& wanted);
   void take_over(Staging& staging, const io::Checkpoint& old, bool complete);
-  void encode(Staging& staging, const std::vector<size_t>& items, const io::Checkpoint* old);
+  void encode(Staging* staging, const std::vector<size_t>& items, const io::Checkpoint* old);
   void finish(Staging& staging, size_t item);
   void write_rest(Staging& staging);
   void each_task(std::string_view what, const std::vector<Task>& tasks, const std::function<void(Worker&, const Task&)>& f);
   uint64_t source_bytes(const Task& task) const;
   std::vector<Task> tasks_of(const std::vector<size_t>& items) const;
   size_t chunk_count(size_t item) const;
-  std::string combined(const std::vector<std::pair<uint64_t, uint64_t>>& parts) const;
 
   const Machine& machine_;
   const Plan& plan_;
