@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 
 #include "viva/base/attempt.h"
 #include "viva/compress/job.h"
 #include "viva/compress/plan.h"
 #include "viva/compress/staging.h"
+#include "viva/compress/value_reader.h"
+#include "viva/kernels/values.h"
 
 namespace viva {
 
@@ -55,6 +58,39 @@ void check_disk(const Plan& plan, const fs::path& parent, const Staging* staging
   }
 }
 
+// Which weights hold NaN or infinity: one pass over all plain values.
+std::vector<bool> find_nonfinite(const Machine& machine, const io::Checkpoint& model, const Watcher& watcher) {
+  constexpr uint64_t kStep = 32 * 1024;
+  struct Task {
+    size_t weight;
+    uint64_t first, count;
+  };
+  std::vector<Task> tasks;
+  for (size_t i = 0; i < model.weights().size(); ++i) {
+    const io::Weight& w = model.weights()[i];
+    if (!w.decodable || w.placement.format != nullptr || !info(w.dtype).floating) continue;
+    const uint64_t n = w.count();
+    // Whole rows where a matrix is stored by columns.
+    const uint64_t step = w.transposed ? std::max<uint64_t>(1, kStep / std::max<uint64_t>(1, w.cols())) * w.cols() : kStep;
+    for (uint64_t at = 0; at < n; at += step) tasks.push_back({i, at, std::min(step, n - at)});
+  }
+  std::atomic<size_t> next = 0;
+  std::vector<std::atomic<bool>> odd(model.weights().size());
+  machine.parallel_for(machine.threads(), [&](size_t) {
+    ValueReader reader(model, machine.target());
+    std::vector<float> values;
+    for (size_t i = next++; i < tasks.size(); i = next++) {
+      watcher.check();
+      const Task& t = tasks[i];
+      if (odd[t.weight]) continue;
+      values.resize(t.count);
+      reader.read(model.weights()[t.weight], t.first, values);
+      if (kernels::first_nonfinite(values.data(), values.size(), machine.target()) != values.size()) odd[t.weight] = true;
+    }
+  });
+  return {odd.begin(), odd.end()};
+}
+
 CompressReport report_of(const Machine& machine, const Plan& plan, const CompressOptions& options, const std::vector<Outcome>& outcomes) {
   CompressReport r;
   r.source = plan.model.path().string();
@@ -97,7 +133,8 @@ CompressReport compress(const Machine& machine, const fs::path& source, const fs
   }
   const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
   const io::Checkpoint model = io::Checkpoint::open(source);
-  const Plan plan(model, target, options);
+  const Plan plan(model, target, options,
+                  options.keep_nonfinite ? find_nonfinite(machine, model, options.watcher) : std::vector<bool>());
   const size_t workers = workers_under_cap(machine, plan);
   Job job(machine, plan, workers, options.watcher);
 

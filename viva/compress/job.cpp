@@ -142,24 +142,43 @@ void read_source(const io::Checkpoint& model, const io::Weight& w, const Item& i
   if (item.permuted_head_dim != 0) {
     for (uint64_t r = 0; r < c.rows; ++r) {
       const uint64_t from = io::hf_row(c.first_row + r, item.permuted_head_dim);
-      model.read_stored(w, 0, from * c.cols * size, {raw + r * c.cols * size, c.cols * size});
+      model.read_plain(w, from * c.cols, {raw + r * c.cols * size, c.cols * size});
     }
   } else if (item.transposed) {
-    // Row r of the result is column r of the source: one short read per source row.
-    const uint64_t width = item.placement.view.rows;
-    std::vector<uint8_t> band(c.rows * size);
-    for (uint64_t k = 0; k < c.cols; ++k) {
-      model.read_stored(w, 0, (k * width + c.first_row) * size, band);
-      for (uint64_t r = 0; r < c.rows; ++r) std::memcpy(raw + (r * c.cols + k) * size, band.data() + r * size, size);
-    }
-  } else {
+    io::read_transposed(w.cols(), w.rows(), size, c.first_value, {raw, c.rows * c.cols * size},
+                        [&](uint64_t first, std::span<uint8_t> out) { model.read_plain(w, first, out); });
+  } else if (item.stored_order) {
     model.read_stored(w, 0, c.first_value * size, {raw, c.rows * c.cols * size});
+  } else {
+    model.read_plain(w, c.first_value, {raw, c.rows * c.cols * size});
   }
 }
 
-[[noreturn]] void refuse_nonfinite(const io::Weight& w, const io::Checkpoint& model, uint64_t index, float value) {
+// The weight of an earlier result that an item became.
+const io::Weight* earlier(const io::Checkpoint& old, const Item& item) {
+  return old.kind() == io::Kind::kGguf ? old.find_stored(item.name) : old.find(item.name);
+}
+
+// The bytes of a kept weight, tensor `part`: as they are, or in the order that its new name stands for.
+void read_kept(const io::Checkpoint& model, const io::Weight& w, const Item& item, size_t part, uint64_t offset, std::span<uint8_t> out) {
+  if (item.permuted_head_dim != 0) {
+    const uint64_t row_bytes = (w.shape.size() == 1 ? 1 : w.cols()) * bytes(w.dtype);
+    for (size_t done = 0; done < out.size();) {
+      const uint64_t row = (offset + done) / row_bytes, skip = (offset + done) % row_bytes;
+      const size_t n = std::min<uint64_t>(out.size() - done, row_bytes - skip);
+      model.read_stored(w, 0, io::hf_row(row, item.permuted_head_dim) * row_bytes + skip, out.subspan(done, n));
+      done += n;
+    }
+  } else if (!item.stored_order && (w.transposed || w.permuted_head_dim != 0)) {
+    model.read_plain(w, offset / bytes(w.dtype), out);
+  } else {
+    model.read_stored(w, part, offset, out);
+  }
+}
+
+[[noreturn]] void refuse_nonfinite(const io::Weight& w, const Item& item, const io::Checkpoint& model, uint64_t index, float value) {
   std::string at;
-  uint64_t rest = index;
+  uint64_t rest = item.transposed ? index % w.rows() * w.cols() + index / w.rows() : index;
   for (size_t d = w.shape.size(); d-- > 0;) {
     at = fmt::format("{}{}{}", rest % w.shape[d], at.empty() ? "" : ", ", at);
     rest /= w.shape[d];
@@ -246,7 +265,7 @@ void Job::observe(const std::vector<bool>& wanted) {
       const size_t n = std::min<uint64_t>(rows, c.rows - r);
       kernels::widen(w.dtype, raw + r * c.cols * size, n * c.cols, buffer.x, machine_.target());
       const size_t odd = kernels::first_nonfinite(buffer.x, n * c.cols, machine_.target());
-      if (odd != n * c.cols) refuse_nonfinite(w, plan_.model, c.first_value + r * c.cols + odd, buffer.x[odd]);
+      if (odd != n * c.cols) refuse_nonfinite(w, item, plan_.model, c.first_value + r * c.cols + odd, buffer.x[odd]);
       Observed part;
       item.placement.format->on(machine_.target()).observe(buffer.x, n, c.cols, item.placement.coding, part);
       seen[t.item][t.chunk].merge(part);
@@ -309,7 +328,7 @@ void Job::encode(Staging* staging, const std::vector<size_t>& items, const io::C
     if (item.placement.format == nullptr) {
       each_range(item.placement, t.chunk, [&](size_t k, uint64_t offset, uint64_t n) {
         uint8_t* raw = grow(worker.raw, n);
-        plan_.model.read_stored(w, k, offset, {raw, n});
+        read_kept(plan_.model, w, item, k, offset, {raw, n});
         write(k, offset, {raw, n});
         add(p.source[t.chunk], hash_of({raw, n}));
       });
@@ -322,7 +341,7 @@ void Job::encode(Staging* staging, const std::vector<size_t>& items, const io::C
       const FormatCode& code = format.on(machine_.target());
       const size_t row_bytes = format.row_bytes(c.cols, coding);
       uint8_t* packed = grow(worker.packed, c.rows * row_bytes);
-      if (old != nullptr) old->read_packed(*old->find(item.name), c, {packed, c.rows * row_bytes}, worker.pieces);
+      if (old != nullptr) old->read_packed(*earlier(*old, item), c, {packed, c.rows * row_bytes}, worker.pieces);
       const size_t size = bytes(w.dtype), rows = strip_rows(item.placement, c);
       uint8_t* raw = grow(worker.raw, c.rows * c.cols * size);
       read_source(plan_.model, w, item, c, raw);
@@ -332,7 +351,7 @@ void Job::encode(Staging* staging, const std::vector<size_t>& items, const io::C
         const size_t n = std::min<uint64_t>(rows, c.rows - r), values = n * c.cols;
         kernels::widen(w.dtype, raw + r * c.cols * size, values, buffer.x, machine_.target());
         const size_t odd = kernels::first_nonfinite(buffer.x, values, machine_.target());
-        if (odd != values) refuse_nonfinite(w, plan_.model, c.first_value + r * c.cols + odd, buffer.x[odd]);
+        if (odd != values) refuse_nonfinite(w, item, plan_.model, c.first_value + r * c.cols + odd, buffer.x[odd]);
         if (old == nullptr) code.encode(buffer.x, n, c.cols, coding, packed + r * row_bytes, buffer.work);
         code.decode(packed + r * row_bytes, n, c.cols, coding, buffer.y, buffer.work);
         p.sums[t.chunk].merge(kernels::error_sums(buffer.x, buffer.y, values, machine_.target()));
@@ -389,7 +408,7 @@ void Job::take_over(Staging& staging, const io::Checkpoint& old, bool complete) 
   for (size_t i = 0; i < plan_.items.size(); ++i) {
     const Item& item = plan_.items[i];
     if (outcomes_[i].done || item.placement.format == nullptr || !source_of.count(item.name)) continue;
-    const io::Weight* w = old.find(item.name);
+    const io::Weight* w = earlier(old, item);
     if (w == nullptr || w->placement.format != item.placement.format || w->placement.tensors.size() != item.placement.tensors.size()) continue;
     bool same = w->shared.scale == outcomes_[i].shared.scale && w->shared.offset == outcomes_[i].shared.offset;
     for (size_t k = 0; k < w->placement.tensors.size(); ++k) {

@@ -10,6 +10,7 @@
 #include "viva/base/checked.h"
 #include "viva/io/bitsandbytes.h"
 #include "viva/io/compressed_tensors.h"
+#include "viva/io/quote.h"
 #include "viva/io/safetensors.h"
 
 namespace viva {
@@ -38,10 +39,38 @@ io::Placement plain_placement(const std::string& name, const io::Weight& w, cons
   return p;
 }
 
+// A plain weight of a GGUF file gets its own name, one of NumPy's Fortran order its own shape.
 io::Placement kept_placement(const io::Weight& w) {
   io::Placement p;
   for (const io::StoredIn& s : w.stored) p.tensors.push_back(s.tensor);
+  if (w.stored.size() == 1 && w.stored[0].ggml_type >= 0) p.tensors[0].name = w.name;
+  if (w.transposed) p.tensors[0].shape = w.shape;
   return p;
+}
+
+// What the source's kind of file cannot become in the Hugging Face layouts.
+void check_source(const io::Checkpoint& model, bool directory) {
+  if (model.kind() == io::Kind::kGguf && directory) {
+    throw Error(Code::kBadInput, "compress", fmt::format("{} has no config.json, which a model directory needs", model.path().string()),
+                "let the destination end in .gguf or .safetensors");
+  }
+  for (const io::Weight& w : model.weights()) {
+    if (model.kind() == io::Kind::kGguf && (!w.decodable || w.placement.format != nullptr)) {
+      throw Error(Code::kBadInput, "compress", fmt::format("{} is {} already, which only GGUF files hold", io::quote(w.name), w.format),
+                  "start from a file of f32, f16 or bf16; viva convert changes the container of quantized models");
+    }
+    if (model.kind() == io::Kind::kNpz || model.kind() == io::Kind::kNpy) {
+      if (!w.decodable && w.shape.size() > 2 && w.dtype != DType::kC64) {
+        throw Error(Code::kBadInput, "compress", fmt::format("{} is {}", io::quote(w.name), w.format), "save it in C order (numpy.ascontiguousarray)");
+      }
+    }
+  }
+}
+
+// The name that readers of the layout will know the weight by: arrays have no ".weight" of their own.
+std::string name_in(Layout layout, const io::Weight& w, const Format& format) {
+  const bool module = layout == Layout::kCompressedTensors || (layout == Layout::kBitsandbytes && format.name == "int8");
+  return module && !w.name.ends_with(".weight") ? w.name + ".weight" : w.name;
 }
 
 // The coding of a weight: what the user chose, with scales and rounding in the weight's own dtype.
@@ -66,13 +95,13 @@ std::string Item::key() const {
   if (placement.format != nullptr) {
     const Coding& c = placement.coding;
     text += fmt::format("|{}|{}|{}|{}|{}|{}|{}|{}", kVersion, c.group, viva::name(c.scale), viva::name(c.arithmetic),
-                        static_cast<int>(c.encoder), c.signed_scale, permuted_head_dim, transposed);
+                        static_cast<int>(c.encoder), c.signed_scale, permuted_head_dim, transposed ? "t" : stored_order ? "s" : "");
   }
   for (const io::StoredTensor& t : placement.tensors) text += fmt::format("|{}:{}:{}", t.name, viva::name(t.dtype), fmt::join(t.shape, ","));
   return text;
 }
 
-Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const CompressOptions& options)
+Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const CompressOptions& options, const std::vector<bool>& nonfinite)
     : model(source), encoder_(options.encoder) {
   const bool gguf = destination.extension() == ".gguf";
   main = parse_choice(options.format, gguf);
@@ -82,7 +111,14 @@ Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const Comp
   std::vector<Rule> rules;
   for (const std::string& r : options.rules) rules.push_back(parse_rule(r));
   std::vector<Decision> decisions = decide(model, main, layout, rules);
-  if (gguf) {
+  for (size_t i = 0; i < nonfinite.size(); ++i) {
+    if (nonfinite[i]) decisions[i] = {Choice{}, std::string(kNonfinite)};
+  }
+  warnings = model.warnings();
+  if (gguf && model.kind() == io::Kind::kGguf) {
+    place_gguf_in_gguf(decisions);
+    plan_gguf();
+  } else if (gguf) {
     place_in_gguf(decisions);
     plan_gguf();
   } else {
@@ -105,6 +141,7 @@ Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const Comp
 }
 
 void Plan::place_in_directory(std::vector<Decision>& decisions) {
+  check_source(model, directory);
   for (size_t i = 0; i < decisions.size(); ++i) {
     const io::Weight& w = model.weights()[i];
     Item item;
@@ -117,9 +154,12 @@ void Plan::place_in_directory(std::vector<Decision>& decisions) {
       item.placement = kept_placement(w);
     } else {
       const Coding coding = coding_for(item.choice, w, encoder_);
+      item.name = name_in(layout, w, *item.choice.format);
+      item.transposed = decisions[i].transposed;
+      const std::vector<uint64_t> shape = item.transposed ? std::vector<uint64_t>{w.cols(), w.rows()} : w.shape;
       switch (layout) {
         case Layout::kBitsandbytes:
-          item.placement = io::bitsandbytes_placement(item.name, w.shape, w.dtype, *item.choice.format, coding);
+          item.placement = io::bitsandbytes_placement(item.name, shape, w.dtype, *item.choice.format, coding);
           break;
         case Layout::kCompressedTensors:
           item.placement = io::compressed_tensors_placement(item.name, w.shape, *item.choice.format, coding);

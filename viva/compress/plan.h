@@ -31,7 +31,8 @@ struct Item {
   std::string fused_set;     // weights of one set share their second-level scale; empty: alone
   bool kept = false;            // not what the run is about: copied, or only cast
   uint64_t permuted_head_dim = 0;  // rows are interleaved within heads of this height on their way (GGUF llama q, k)
-  bool transposed = false;      // the source stores (in, out)
+  bool transposed = false;      // the result is (out, in), the source (in, out): GPT-2's Conv1D for bitsandbytes
+  bool stored_order = false;    // rows stay in the order of the source's file (GGUF to GGUF)
 
   uint64_t bytes() const;
   // Names every byte that comes out for given source bytes: the key of finished work.
@@ -54,7 +55,9 @@ struct ItemHashes {
 
 class Plan {
  public:
-  Plan(const io::Checkpoint& model, const std::filesystem::path& destination, const CompressOptions& options);
+  // `nonfinite` (empty, or one for each weight): weights with NaN or infinity, which stay as they are.
+  Plan(const io::Checkpoint& model, const std::filesystem::path& destination, const CompressOptions& options,
+       const std::vector<bool>& nonfinite = {});
 
   const io::Checkpoint& model;
   bool directory = true;
@@ -82,8 +85,11 @@ class Plan {
   void plan_gguf();
   void place_in_directory(std::vector<Decision>& decisions);
   void place_in_gguf(const std::vector<Decision>& decisions);
+  void place_gguf_in_gguf(const std::vector<Decision>& decisions);
+  void place_in_block(Item& item, const io::Weight& w, const std::vector<uint64_t>& shape, bool plain) const;
   void make_texts();
   std::string safetensors_header(size_t file, const std::vector<ItemHashes>& hashes) const;
+  uint32_t ggml_type(const Item& item, size_t tensor) const;
   std::string gguf_header(const std::vector<ItemHashes>& hashes, std::vector<uint64_t>* offsets) const;
 
   Encoder encoder_;

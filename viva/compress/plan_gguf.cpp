@@ -5,6 +5,7 @@
 #include "viva/compress/plan.h"
 #include "viva/io/gguf.h"
 #include "viva/io/gguf_names.h"
+#include "viva/io/quote.h"
 
 // The part of a plan that is about GGUF: names, order and types of llama.cpp, metadata and tokenizer.
 namespace viva {
@@ -38,6 +39,9 @@ io::Placement gguf_placement(const std::string& name, const std::vector<uint64_t
   return p;
 }
 
+// llama.cpp keeps routers of experts in f32.
+bool is_router(const io::Weight& w) { return w.stored[0].tensor.name.find("ffn_gate_inp") != std::string::npos; }
+
 }  // namespace
 
 void Plan::place_in_gguf(const std::vector<Decision>& decisions) {
@@ -66,6 +70,14 @@ void Plan::place_in_gguf(const std::vector<Decision>& decisions) {
     item.name = place.name;
     item.permuted_head_dim = place.head_dim;
     const bool ruled = decision.reason.starts_with("rule ");
+    const bool storable = w.dtype == DType::kF16 || w.dtype == DType::kBF16 || w.dtype == DType::kF32;
+    if (decision.reason == kNonfinite && storable) {
+      item.kept = true;
+      item.reason = decision.reason;
+      item.placement.tensors = {{place.name, w.dtype, place.shape, 0, w.bytes()}};
+      items.push_back(std::move(item));
+      continue;
+    }
     if (ruled && place.shape.size() >= 2) {
       item.choice = decision.choice.format != nullptr ? decision.choice : parse_choice(plain_of(w.dtype), true);
       item.reason = decision.reason;
@@ -74,21 +86,84 @@ void Plan::place_in_gguf(const std::vector<Decision>& decisions) {
       item.choice = chosen.format == base ? main : parse_choice(chosen.format, true);
       item.reason = chosen.reason;
     }
-    const uint64_t block = io::find_ggml_type(ggml_name(*item.choice.format))->block;
-    if (!place.shape.empty() && place.shape.back() % block != 0) {
-      throw Error(Code::kBadInput, "compress", fmt::format("'{}' has rows of {} values, {} needs a multiple of {}", w.name, place.shape.back(), item.choice.text, block),
-                  fmt::format("--rule '{}=f16'", w.name));
-    }
-    const std::string_view name = item.choice.format->name;
-    item.kept = !plain && (name == "f32" || name == "f16" || name == "bf16");
-    if (item.kept) item.reason = fmt::format("{} ({})", item.reason, name);
-    Coding coding = item.choice.coding;
-    coding.encoder = encoder_;
-    item.placement = gguf_placement(item.name, place.shape, *item.choice.format, coding);
+    place_in_block(item, w, place.shape, plain);
     // The values of a bias change places one by one.
     if (item.permuted_head_dim != 0 && place.shape.size() == 1) item.placement.view = {place.shape[0], 1, 0};
     items.push_back(std::move(item));
   }
+}
+
+void Plan::place_in_block(Item& item, const io::Weight& w, const std::vector<uint64_t>& shape, bool plain) const {
+  const uint64_t block = io::find_ggml_type(ggml_name(*item.choice.format))->block;
+  if (!shape.empty() && shape.back() % block != 0) {
+    throw Error(Code::kBadInput, "compress", fmt::format("'{}' has rows of {} values, {} needs a multiple of {}", w.name, shape.back(), item.choice.text, block),
+                fmt::format("--rule '{}=f16'", w.name));
+  }
+  const std::string_view name = item.choice.format->name;
+  item.kept = !plain && (name == "f32" || name == "f16" || name == "bf16");
+  if (item.kept) item.reason = fmt::format("{} ({})", item.reason, name);
+  Coding coding = item.choice.coding;
+  coding.encoder = encoder_;
+  item.placement = gguf_placement(item.name, shape, *item.choice.format, coding);
+}
+
+// The names, order and metadata of a GGUF file stay; its plain weights get the types that llama.cpp's own quantizer would
+// give them, as far as viva's encoders go.
+void Plan::place_gguf_in_gguf(const std::vector<Decision>& decisions) {
+  const std::string base(ggml_name(*main.format));
+  for (const io::GgufEntry& e : model.gguf_metadata()) {
+    if (!e.key.starts_with("split.") && e.key != "general.alignment" && e.key != "viva.manifest") metadata_.push_back(e);
+  }
+  if (const auto type = io::gguf_file_type(base)) io::set(metadata_, "general.file_type", *type);
+  io::set(metadata_, "general.quantization_version", uint32_t{2});
+  const bool tied = model.find_stored("output.weight") == nullptr;
+  const bool plain = main.format->name == "f32" || main.format->name == "f16" || main.format->name == "bf16";
+  const auto architectures = io::gguf_architectures();
+  const bool known = std::find(architectures.begin(), architectures.end(), model.architecture()) != architectures.end();
+  if (main.format->share != nullptr && encoder_ == Encoder::kBest && !known) {
+    throw Error(Code::kUsage, "compress",
+                fmt::format("llama.cpp may not read the tensor scales of {} for the architecture {}", base, io::quote(model.architecture())),
+                "--encoder reference does without them");
+  }
+  for (size_t i = 0; i < decisions.size(); ++i) {
+    const io::Weight& w = model.weights()[i];
+    const Decision& decision = decisions[i];
+    Item item;
+    item.weight = i;
+    item.name = w.stored[0].tensor.name;
+    item.stored_order = true;
+    const bool ruled = decision.reason.starts_with("rule "), coded = w.placement.format != nullptr || !w.decodable;
+    if (coded || !info(w.dtype).floating || w.dtype == DType::kF64 || decision.reason == kNonfinite || (ruled && decision.choice.format == nullptr)) {
+      item.kept = true;
+      item.reason = coded                     ? fmt::format("already {}", w.format)
+                    : !info(w.dtype).floating  ? "not floating point"
+                    : w.dtype == DType::kF64   ? "f64"
+                                               : decision.reason;
+      for (const io::StoredIn& s : w.stored) item.placement.tensors.push_back(s.tensor);
+      items.push_back(std::move(item));
+      continue;
+    }
+    if (ruled) {
+      item.choice = decision.choice;
+      item.reason = decision.reason;
+    } else {
+      const io::GgufTensorFormat chosen =
+          is_router(w) ? io::GgufTensorFormat{"f32", "expert router"} : io::gguf_tensor_format(item.name, w.shape, base, tied);
+      item.choice = chosen.format == base ? main : parse_choice(chosen.format, true);
+      item.reason = chosen.reason;
+    }
+    place_in_block(item, w, w.shape, plain);
+    items.push_back(std::move(item));
+  }
+}
+
+uint32_t Plan::ggml_type(const Item& item, size_t tensor) const {
+  if (item.placement.format == nullptr) {
+    const io::Weight& w = model.weights()[item.weight];
+    const int type = w.stored[tensor].ggml_type;
+    return type >= 0 ? static_cast<uint32_t>(type) : io::find_ggml_type(plain_of(w.dtype))->id;
+  }
+  return tensor == 0 ? static_cast<uint32_t>(item.placement.format->gguf_type) : 0;  // a scale is f32
 }
 
 std::string Plan::gguf_header(const std::vector<ItemHashes>& hashes, std::vector<uint64_t>* offsets) const {
@@ -96,7 +171,7 @@ std::string Plan::gguf_header(const std::vector<ItemHashes>& hashes, std::vector
   for (const Item& item : items) {
     for (size_t k = 0; k < item.placement.tensors.size(); ++k) {
       const io::StoredTensor& t = item.placement.tensors[k];
-      list.push_back({t.name, *io::find_ggml_type(k == 0 ? ggml_name(*item.placement.format) : "f32"), t.shape});
+      list.push_back({t.name, *io::find_ggml_type(ggml_type(item, k)), t.shape});
     }
   }
   for (const io::GgufExtraTensor& t : extra) list.push_back({t.name, *io::find_ggml_type("f32"), {t.values.size()}});

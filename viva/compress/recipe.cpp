@@ -9,6 +9,7 @@
 #include "viva/base/checked.h"
 #include "viva/io/bitsandbytes.h"
 #include "viva/io/compressed_tensors.h"
+#include "viva/io/json.h"
 
 namespace viva {
 
@@ -92,7 +93,7 @@ bool has_word(std::string_view name, std::initializer_list<std::string_view> wor
 }
 
 bool is_embedding(std::string_view name) {
-  return has_word(name, {"embed", "wte.", "wpe.", "shared.weight", "relative_attention_bias", "position_ids", "tok_emb"});
+  return has_word(name, {"embed", "wte.", "wpe.", "shared.weight", "relative_attention_bias", "position_ids", "tok_emb", "token_embd"});
 }
 bool is_head(std::string_view name) {
   return name == "lm_head.weight" || name.ends_with(".lm_head.weight") || name == "output.weight" || name == "cls.predictions.decoder.weight";
@@ -100,7 +101,7 @@ bool is_head(std::string_view name) {
 // A router of a mixture of experts: small, and loaders keep it in full.
 bool is_router(std::string_view name) {
   return name.ends_with(".gate.weight") || name.ends_with(".router.weight") || name.ends_with(".gate.wg.weight") ||
-         name.ends_with("shared_expert_gate.weight");
+         name.ends_with("shared_expert_gate.weight") || name.ends_with("ffn_gate_inp.weight");
 }
 
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -142,7 +143,26 @@ std::string keep_reason(const io::Weight& w, bool modules) {
   return {};
 }
 
-std::string refusal(Layout layout, const io::Weight& w, const Choice& choice) {
+// GPT-2 and its relatives: their linear layers are Conv1D, stored as (in, out).
+bool has_conv1d(const io::Checkpoint& model) {
+  if (model.kind() == io::Kind::kGguf) return false;
+  if (!model.config().empty()) {
+    const std::string type = io::text_at(io::parse_json(model.config(), "open", "config.json"), "model_type").value_or("");
+    constexpr std::string_view kTypes[] = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"};
+    return std::find(std::begin(kTypes), std::end(kTypes), type) != std::end(kTypes);
+  }
+  // Without a config: the fused projection is three times as wide as the state, and which side it is on tells.
+  return std::any_of(model.weights().begin(), model.weights().end(), [](const io::Weight& w) {
+    return w.name.ends_with(".c_attn.weight") && w.shape.size() == 2 && w.shape[1] == 3 * w.shape[0];
+  });
+}
+bool is_conv1d(const io::Weight& w) {
+  constexpr std::string_view kModules[] = {".c_attn.weight", ".q_attn.weight", ".c_proj.weight", ".c_fc.weight"};
+  return w.shape.size() == 2 && std::any_of(std::begin(kModules), std::end(kModules), [&](std::string_view m) { return w.name.ends_with(m); });
+}
+
+std::string refusal(Layout layout, const io::Weight& w, const Choice& choice, bool conv1d) {
+  if (layout == Layout::kCompressedTensors && conv1d) return "Conv1D, which compressed-tensors loads as it is";
   switch (layout) {
     case Layout::kBitsandbytes: return io::bitsandbytes_refuses(w.shape, *choice.format);
     case Layout::kCompressedTensors: return io::compressed_tensors_refuses(w.shape, *choice.format, choice.coding);
@@ -153,7 +173,7 @@ std::string refusal(Layout layout, const io::Weight& w, const Choice& choice) {
 }  // namespace
 
 std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, Layout layout, const std::vector<Rule>& rules) {
-  const bool modules = names_modules(model);
+  const bool modules = names_modules(model), conv1d_model = has_conv1d(model);
   std::vector<Choice> choices;
   for (const Rule& r : rules) choices.push_back(parse_choice(r.format, layout == Layout::kGguf));
   std::vector<size_t> hits(rules.size());
@@ -164,7 +184,9 @@ std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, La
     if (d.reason.empty()) d.choice = main;
     bool ruled = false;
     for (size_t i = 0; i < rules.size(); ++i) {
-      if (!rules[i].matches(w.name)) continue;
+      // GGUF files are known by the names in them too.
+      const bool stored_name = model.kind() == io::Kind::kGguf && !w.stored.empty() && rules[i].matches(w.stored[0].tensor.name);
+      if (!rules[i].matches(w.name) && !stored_name) continue;
       ++hits[i];
       if (ruled) continue;
       ruled = true;
@@ -179,7 +201,9 @@ std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, La
       }
     }
     if (d.choice.format != nullptr) {
-      const std::string refused = refusal(layout, w, d.choice);
+      const bool conv1d = conv1d_model && is_conv1d(w);
+      const std::string refused = refusal(layout, w, d.choice, conv1d);
+      d.transposed = conv1d && layout == Layout::kBitsandbytes;
       if (!refused.empty()) d = Decision{Choice{}, refused};
     }
     decisions.push_back(std::move(d));

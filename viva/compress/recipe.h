@@ -41,7 +41,11 @@ Rule parse_rule(std::string_view text);
 struct Decision {
   Choice choice;       // format null: kept as it is
   std::string reason;  // why it is kept, or why it has this format
+  bool transposed = false;  // stored as (in, out), coded as (out, in)
 };
+
+// The reason of weights that --nonfinite keep leaves alone.
+inline constexpr std::string_view kNonfinite = "holds NaN or infinity";
 
 // Decides for every weight of `model`, in order. Throws kUsage where a rule matches nothing (naming near ones).
 std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, Layout layout, const std::vector<Rule>& rules);

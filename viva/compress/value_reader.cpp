@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "viva/base/checked.h"
+#include "viva/io/gguf_names.h"
 #include "viva/kernels/values.h"
 
 namespace viva {
@@ -17,14 +18,29 @@ void ValueReader::read(const io::Weight& w, uint64_t first, std::span<float> out
   if (w.placement.format == nullptr) {
     const size_t size = bytes(w.dtype);
     raw_.resize(std::max(raw_.size(), out.size() * size));
-    checkpoint_.read_stored(w, 0, first * size, {raw_.data(), out.size() * size});
+    checkpoint_.read_plain(w, first, {raw_.data(), out.size() * size});
     kernels::widen(w.dtype, raw_.data(), out.size(), out.data(), target_);
     return;
   }
+  if (w.permuted_head_dim == 0) {
+    unpack(w, first, out);
+    return;
+  }
+  const uint64_t cols = w.cols();
+  for (size_t done = 0; done < out.size();) {
+    const uint64_t row = (first + done) / cols, skip = (first + done) % cols;
+    const size_t n = std::min<uint64_t>(out.size() - done, cols - skip);
+    unpack(w, io::gguf_row(row, w.permuted_head_dim) * cols + skip, out.subspan(done, n));
+    done += n;
+  }
+}
+
+void ValueReader::unpack(const io::Weight& w, uint64_t first, std::span<float> out) {
   const io::Placement& p = w.placement;
   const Format& f = *p.format;
   const uint64_t body = p.view.rows * p.view.cols;
-  const uint64_t align = std::max<uint64_t>(8, f.row_panel);
+  // Rows of a format with one piece stand alone.
+  const uint64_t align = f.row_panel == 1 && p.pieces.size() == 1 ? 1 : std::max<uint64_t>(8, f.row_panel);
   size_t done = 0;
   while (done < out.size()) {
     const uint64_t at = first + done;

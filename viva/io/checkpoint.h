@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "viva/base/dtype.h"
+#include "viva/io/gguf.h"
 #include "viva/io/layout.h"
 
 // A model on disk, whatever wrote it: the weights by name, what they are made of, and their values row by row.
@@ -20,8 +21,12 @@ std::string_view name(Kind kind) noexcept;
 // Where a stored tensor lies.
 struct StoredIn {
   StoredTensor tensor;
-  size_t file = 0;  // index in Checkpoint::files()
+  size_t file = 0;       // index in Checkpoint::files()
+  int ggml_type = -1;    // of a GGUF file
+  int unpacked = -1;     // index of the array, where the file does not hold its bytes as they are (deflated, big-endian)
 };
+
+class UnpackedArray;
 
 // One logical weight. Its name is the model's own (Hugging Face style where the file's architecture allows that).
 struct Weight {
@@ -33,7 +38,9 @@ struct Weight {
   std::vector<StoredIn> stored;  // one per tensor of the placement, in its order
   Shared shared;
   bool decodable = true;
-  uint64_t permuted_heads = 0;   // GGUF llama q/k: rows are stored interleaved per head
+  // GGUF llama q/k, weight or bias: rows are stored interleaved within heads of this height (gguf_row); 0: they are not.
+  uint64_t permuted_head_dim = 0;
+  bool transposed = false;       // stored as (cols, rows): NumPy's Fortran order
 
   uint64_t count() const;   // values
   uint64_t bytes() const;   // stored, everything included
@@ -55,7 +62,12 @@ class Checkpoint {
   const std::vector<std::pair<std::string, std::string>>& metadata() const noexcept { return metadata_; }
   const std::vector<InputFile>& files() const noexcept { return files_; }
   const std::vector<Weight>& weights() const noexcept { return weights_; }
-  const Weight* find(std::string_view name) const noexcept;
+  const std::vector<std::string>& warnings() const noexcept { return warnings_; }  // what a user should hear about the file
+  const GgufMetadata& gguf_metadata() const noexcept { return gguf_metadata_; }    // GGUF only
+  // By name. An array "x" and the weight "x.weight" that it became find each other.
+  const Weight* find(std::string_view name) const;
+  // By the name of its first stored tensor.
+  const Weight* find_stored(std::string_view name) const noexcept;
   uint64_t parameters() const;
   uint64_t file_bytes() const;
   // Files beside the weights that belong to the model: tokenizer, generation config and so on (file names).
@@ -63,7 +75,10 @@ class Checkpoint {
 
   // Bytes of stored tensor `part` of `w`, from `offset`.
   void read_stored(const Weight& w, size_t part, uint64_t offset, std::span<uint8_t> out) const;
-  // Packed rows of a chunk of `w.placement`.
+  // Elements of a weight without a format (they are whole bytes), in row-major order of its shape and in the order of rows
+  // that Hugging Face files have, whatever the file's own order is.
+  void read_plain(const Weight& w, uint64_t first_value, std::span<uint8_t> out) const;
+  // Packed rows of a chunk of `w.placement`, in the order of the file.
   void read_packed(const Weight& w, const Chunk& chunk, std::span<uint8_t> packed, std::vector<uint8_t>& work) const;
 
  private:
@@ -72,10 +87,18 @@ class Checkpoint {
   std::filesystem::path path_;
   std::string architecture_, config_;
   std::vector<std::pair<std::string, std::string>> metadata_;
+  std::vector<std::string> warnings_;
+  GgufMetadata gguf_metadata_;
   std::vector<InputFile> files_;
+  std::vector<std::shared_ptr<UnpackedArray>> unpacked_;
   std::vector<Weight> weights_;
-  std::map<std::string, size_t, std::less<>> by_name_;
+  std::map<std::string, size_t, std::less<>> by_name_, by_stored_;
   std::vector<std::string> side_files_;
 };
+
+// Values [first, first + out) of a (rows, cols) matrix, row by row, from a store that has it as (cols, rows): `read` gives the
+// elements of `size` bytes from a place in that order. One read per column.
+using ReadElements = std::function<void(uint64_t first, std::span<uint8_t> out)>;
+void read_transposed(uint64_t rows, uint64_t cols, size_t size, uint64_t first, std::span<uint8_t> out, const ReadElements& read);
 
 }  // namespace viva::io
