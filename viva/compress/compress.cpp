@@ -1,10 +1,12 @@
 #include "viva/compress/compress.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <optional>
 
 #include "viva/base/attempt.h"
 #include "viva/compress/job.h"
@@ -20,15 +22,19 @@ namespace fs = std::filesystem;
 namespace {
 
 // What the program holds besides the workers' buffers: code, the plan, the allocator's slack.
-constexpr uint64_t kSlack = 8 << 20;
+constexpr uint64_t kSlack = 4 << 20;
+constexpr uint64_t kThread = 512 << 10;
+// What the journal, directories and the file system's own blocks take beside the result.
+constexpr uint64_t kBeside = 256 << 10;
 
 std::string human(uint64_t n) { return n < 10'000'000 ? fmt::format("{:.1f} MB", static_cast<double>(n) / 1e6) : fmt::format("{:.0f} MB", static_cast<double>(n) / 1e6); }
 
 // How many workers fit under the cap; refuses before any work when not even one does.
 size_t workers_under_cap(const Machine& machine, const Plan& plan) {
-  const uint64_t each = worker_bytes(plan, machine.target());
   if (machine.ram() == 0) return machine.threads();
-  const uint64_t base = own_memory() + kSlack;
+  // A thread brings its stack and the allocator's pools.
+  const uint64_t each = worker_bytes(plan, machine.target()) + kThread;
+  const uint64_t base = own_memory() + kSlack + run_bytes(plan, machine.threads());
   if (base + each > machine.ram()) {
     throw Error(Code::kResource, "compress", fmt::format("a cap of {} of memory is too small", human(machine.ram())),
                 fmt::format("the smallest that would do is --ram {}M", (base + each) / 1'000'000 + 1));
@@ -36,25 +42,30 @@ size_t workers_under_cap(const Machine& machine, const Plan& plan) {
   return std::min<uint64_t>(machine.threads(), (machine.ram() - base) / each);
 }
 
-void check_disk(const Plan& plan, const fs::path& parent, const Staging* staging, uint64_t cap) {
-  const uint64_t need = plan.total_bytes();
-  if (cap != 0 && need > cap) {
-    throw Error(Code::kResource, "compress", fmt::format("the result takes {} bytes, --disk allows {}", need, cap),
-                fmt::format("{} bytes more are needed", need - cap));
-  }
-  uint64_t there = 0;
+// Bytes that an earlier run's files hold on the disk, holes not counted.
+uint64_t held_by(const fs::path& path) {
+  struct stat st {};
+  if (::lstat(path.c_str(), &st) != 0) return 0;
+  if (!S_ISDIR(st.st_mode)) return std::min<uint64_t>(static_cast<uint64_t>(st.st_blocks) * 512, static_cast<uint64_t>(st.st_size));
+  uint64_t n = 0;
   std::error_code ignored;
-  if (staging != nullptr && fs::exists(staging->path(), ignored)) {
-    if (fs::is_directory(staging->path(), ignored)) {
-      for (const auto& e : fs::directory_iterator(staging->path(), ignored)) there += e.is_regular_file() ? e.file_size() : 0;
-    } else {
-      there = fs::file_size(staging->path(), ignored);
-    }
+  for (const auto& e : fs::directory_iterator(path, ignored)) n += held_by(e.path());
+  return n;
+}
+
+void check_disk(const Plan& plan, const fs::path& parent, const Staging* staging, uint64_t cap) {
+  const uint64_t size = plan.total_bytes();
+  if (cap != 0 && size > cap) {
+    throw Error(Code::kResource, "compress", fmt::format("the result takes {} bytes, --disk allows {}", size, cap),
+                fmt::format("{} bytes more are needed", size - cap));
   }
+  const uint64_t need = size + kBeside + 512 * plan.items.size();
+  const uint64_t there = staging != nullptr ? held_by(staging->path()) : 0;
+  std::error_code ignored;
   const fs::space_info space = fs::space(parent, ignored);
   if (!ignored && need > there + space.available) {
-    throw Error(Code::kResource, "compress", fmt::format("{} has {} bytes free, the result needs {}", parent.string(), space.available, need - there),
-                fmt::format("free {} bytes more", need - there - space.available));
+    throw Error(Code::kResource, "compress", fmt::format("{} has {} bytes free, the result needs {} more", parent.string(), space.available, need - there),
+                fmt::format("free {} bytes more and run the same command again", need - there - space.available));
   }
 }
 
@@ -105,13 +116,13 @@ CompressReport report_of(const Machine& machine, const Plan& plan, const Compres
   for (size_t i = 0; i < plan.items.size(); ++i) {
     const Item& item = plan.items[i];
     const io::Weight& w = plan.model.weights()[item.weight];
+    if (outcomes[i].reused) r.reused_bytes += item.bytes();
     if (item.kept) {
       r.kept.push_back({item.name, item.reason, item.bytes()});
       continue;
     }
     const kernels::ErrorSums& sums = outcomes[i].sums;
     r.tensors.push_back({item.name, item.choice.text, item.reason, w.bytes(), item.bytes(), w.count(), sums.sqnr_db(), sums.mean_error()});
-    if (outcomes[i].reused) r.reused_bytes += item.bytes();
     before += w.bytes();
     after += item.bytes();
     values += w.count();
@@ -122,16 +133,16 @@ CompressReport report_of(const Machine& machine, const Plan& plan, const Compres
   return r;
 }
 
-}  // namespace
+// Whether `inner` is `outer` or lies in it.
+bool within(const fs::path& inner, const fs::path& outer) {
+  std::error_code ignored;
+  const fs::path in = fs::weakly_canonical(inner, ignored), out = fs::weakly_canonical(outer, ignored);
+  return std::mismatch(out.begin(), out.end(), in.begin(), in.end()).first == out.end();
+}
 
-CompressReport compress(const Machine& machine, const fs::path& source, const fs::path& destination, const CompressOptions& options) {
+CompressReport run(const Machine& machine, const fs::path& source, const fs::path& target, const fs::path& parent, const CompressOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  fs::path target = destination.lexically_normal();
-  if (!target.has_filename()) target = target.parent_path();
-  if (target.empty() || target.filename() == "." || target.filename() == "..") {
-    throw Error(Code::kUsage, "compress", fmt::format("'{}' is no name for a result", destination.string()));
-  }
-  const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   const io::Checkpoint model = io::Checkpoint::open(source);
   const Plan plan(model, target, options,
                   options.keep_nonfinite ? find_nonfinite(machine, model, options.watcher) : std::vector<bool>());
@@ -145,30 +156,63 @@ CompressReport compress(const Machine& machine, const fs::path& source, const fs
     check_disk(plan, parent, nullptr, options.disk);
     CompressReport report = report_of(machine, plan, options, job.outcomes());
     report.destination = target.string();
-    report.seconds = job.forecast_seconds();
+    report.threads = workers;
+    const double planning = seconds();
+    report.seconds = planning + job.forecast_seconds(parent);
+    report.peak_ram = std::max(job.peak_ram(), own_memory());
     return report;
   }
-  const bool exists = fs::exists(target);
-  if (exists && !options.force) {
-    throw Error(Code::kUsage, "compress", fmt::format("{} exists", target.string()), "--force replaces it, and takes over what has not changed");
-  }
-  std::error_code ignored;
-  if (exists && fs::equivalent(source, target, ignored)) throw Error(Code::kUsage, "compress", "source and destination are the same");
-
+  const auto refuse_existing = [&] {
+    if (!fs::exists(target)) return false;
+    if (!options.force) {
+      throw Error(Code::kUsage, "compress", fmt::format("{} exists", target.string()), "--force replaces it, and takes over what has not changed");
+    }
+    if (within(source, target)) {
+      throw Error(Code::kUsage, "compress", fmt::format("{} would replace its own source", target.string()), "choose another destination");
+    }
+    return true;
+  };
+  refuse_existing();
   Staging staging(target, plan.fingerprint(), options.fresh);
+  const bool exists = refuse_existing();  // the run that held the lock until now may have made it
   check_disk(plan, parent, &staging, options.disk);
-  // What cannot be read of an older result is made again.
-  const auto old = exists && !options.fresh ? attempt([&] { return io::Checkpoint::open(target); }) : Result<io::Checkpoint>(tl::unexpected(Error(Code::kUsage, "", "")));
-  job.run(staging, old ? &*old : nullptr);
+  std::optional<io::Checkpoint> old;
+  if (exists && !options.fresh) {
+    // What cannot be read of an older result is made again.
+    if (auto opened = attempt([&] { return io::Checkpoint::open(target); })) old = std::move(*opened);
+  }
+  try {
+    job.run(staging, old ? &*old : nullptr);
+  } catch (const Error& e) {
+    // A disk that filled up meanwhile: say how much is missing now.
+    if (e.code() == Code::kResource) check_disk(plan, parent, &staging, options.disk);
+    throw;
+  }
   options.watcher.check();
   staging.publish(options.force);
 
   CompressReport report = report_of(machine, plan, options, job.outcomes());
   report.destination = target.string();
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.seconds = seconds();
   report.threads = workers;
-  report.peak_ram = std::max(job.peak_ram(), peak_own_memory());
+  report.peak_ram = std::max(job.peak_ram(), own_memory());
   return report;
+}
+
+}  // namespace
+
+CompressReport compress(const Machine& machine, const fs::path& source, const fs::path& destination, const CompressOptions& options) {
+  fs::path target = destination.lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();
+  if (target.empty() || target.filename() == "." || target.filename() == "..") {
+    throw Error(Code::kUsage, "compress", fmt::format("'{}' is no name for a result", destination.string()));
+  }
+  try {
+    return run(machine, source, target, target.has_parent_path() ? target.parent_path() : fs::path("."), options);
+  } catch (const fs::filesystem_error& e) {
+    throw Error(Code::kResource, "compress",
+                fmt::format("{}: {}", e.path1().empty() ? target.string() : e.path1().string(), e.code().message()));
+  }
 }
 
 }  // namespace viva

@@ -5,12 +5,15 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <utility>
 
 #include "viva/io/file.h"
 
@@ -27,8 +30,18 @@ fs::path sibling(const fs::path& destination, std::string_view suffix) {
 
 [[noreturn]] void fail(const fs::path& path, int error) {
   throw Error(Code::kResource, "compress", fmt::format("{}: {}", path.string(), std::strerror(error)),
-              error == EACCES || error == EROFS || error == EPERM ? "choose a destination that you may write to" : "");
+              error == EACCES || error == EROFS || error == EPERM ? "choose a destination that you may write to"
+              : error == ENOSPC || error == EDQUOT ? "free some disk space and run the same command again; finished work is kept"
+                                                   : "");
 }
+
+// A lock that ends with its scope.
+struct Held {
+  int fd;
+  ~Held() {
+    if (fd >= 0) ::close(fd);
+  }
+};
 
 std::string describe(const Finished& f) {
   const kernels::ErrorSums& s = f.sums;
@@ -67,8 +80,11 @@ Staging::Staging(const fs::path& destination, const std::string& fingerprint, bo
       part_(sibling(destination, "part")),
       journal_(sibling(destination, "journal")),
       previous_(sibling(destination, "previous")) {
+  // Readers know a file's kind by the end of its name.
+  if (destination.extension() == ".gguf" || destination.extension() == ".safetensors") previous_ += destination.extension();
   lock();
   try {
+    { const Held free{lock_part()}; }
     if (fresh) {
       fs::remove_all(part_);
       fs::remove_all(previous_);
@@ -77,7 +93,9 @@ Staging::Staging(const fs::path& destination, const std::string& fingerprint, bo
     load(fingerprint);
     append(json{{"pid", ::getpid()}, {"plan", fingerprint}}.dump());
   } catch (...) {
-    ::close(fd_);
+    std::error_code ignored;
+    if (!fs::exists(part_, ignored) && !fs::exists(previous_, ignored)) fs::remove(journal_, ignored);
+    ::close(std::exchange(fd_, -1));
     throw;
   }
 }
@@ -96,20 +114,39 @@ void Staging::lock() {
     if (fd_ < 0) fail(journal_, errno);
     if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
       ::close(std::exchange(fd_, -1));
-      std::istringstream text(io::read_text(journal_, 1 << 30));
-      std::string line, pid = "unknown";
-      while (std::getline(text, line)) {
-        const json j = json::parse(line, nullptr, false);
-        if (j.is_object() && j.contains("pid")) pid = j["pid"].dump();
-      }
-      throw Error(Code::kResource, "compress", fmt::format("{} is being written by process {}", destination_.string(), pid),
-                  "wait for it, or choose another destination");
+      refuse();
     }
     // The run before may have removed the file between our open and our lock.
     struct stat held {}, named {};
     if (::fstat(fd_, &held) == 0 && ::stat(journal_.c_str(), &named) == 0 && held.st_ino == named.st_ino) return;
     ::close(fd_);
   }
+}
+
+int Staging::lock_part() const {
+  const int fd = ::open(part_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  ::close(fd);
+  refuse();
+}
+
+void Staging::refuse() const {
+  // The owner writes its pid right after it took the lock: give it a moment.
+  std::string pid = "unknown";
+  for (int tries = 0; tries < 20; ++tries) {
+    std::error_code ignored;
+    std::istringstream text(fs::exists(journal_, ignored) ? io::read_text(journal_, 1 << 30) : "");
+    std::string line;
+    while (std::getline(text, line)) {
+      const json j = json::parse(line, nullptr, false);
+      if (j.is_object() && j.contains("pid") && j["pid"].is_number_integer()) pid = j["pid"].dump();
+    }
+    if (pid != "unknown" && ::kill(std::stoi(pid), 0) == 0) break;
+    ::usleep(10'000);
+  }
+  throw Error(Code::kResource, "compress", fmt::format("{} is being written by process {}", destination_.string(), pid),
+              "wait for it, or choose another destination");
 }
 
 void Staging::load(const std::string& fingerprint) {
@@ -120,32 +157,47 @@ void Staging::load(const std::string& fingerprint) {
     if (j.is_object() && j.contains("plan") && j["plan"].is_string()) plan = j["plan"].get<std::string>();
     if (auto f = parse(line)) finished_[f->key] = std::move(*f);
   }
-  if (!fs::exists(part_)) {
-    finished_.clear();
-    if (::ftruncate(fd_, 0) != 0) fail(journal_, errno);
-  } else if (plan != fingerprint) {
-    // Another plan: its files serve as a source of finished tensors, nothing more.
+  if (fs::exists(part_) && plan == fingerprint) {
+    if (!text.str().empty() && text.str().back() != '\n') append("");  // a line that was cut short ends here
+    return;
+  }
+  // Another plan: its files serve as a source of finished tensors, nothing more. Where it finished none, what it had itself
+  // as such a source stays.
+  const bool own = std::any_of(finished_.begin(), finished_.end(), [](const auto& f) { return !f.second.identity.empty(); });
+  if (fs::exists(part_) && (own || plan.empty())) {
     fs::remove_all(previous_);
     fs::rename(part_, previous_);
-    if (::ftruncate(fd_, 0) != 0) fail(journal_, errno);
+    std::erase_if(finished_, [](const auto& f) { return f.second.identity.empty(); });
     for (auto& [key, f] : finished_) f.identity.clear();
-    for (auto& [key, f] : finished_) append(describe(f));
-  } else if (!text.str().empty() && text.str().back() != '\n') {
-    append("");  // a line that was cut short ends here
+  } else {
+    fs::remove_all(part_);
+    std::erase_if(finished_, [](const auto& f) { return !f.second.identity.empty(); });
+    if (!fs::exists(previous_)) finished_.clear();
   }
+  if (::ftruncate(fd_, 0) != 0) fail(journal_, errno);
+  for (auto& [key, f] : finished_) append(describe(f));
 }
 
 void Staging::append(const std::string& line) {
   const std::string text = line + "\n";
-  if (::write(fd_, text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail(journal_, errno);
+  errno = 0;
+  const ssize_t n = ::write(fd_, text.data(), text.size());
+  // A part of a line is what a full disk leaves; whoever reads it passes over it.
+  if (n != static_cast<ssize_t>(text.size())) fail(journal_, n < 0 ? errno : ENOSPC);
 }
 
 void Staging::record(const Finished& finished) { append(describe(finished)); }
 
 void Staging::publish(bool replace) {
   std::error_code ignored;
+  const auto appeared = [&] {
+    return Error(Code::kResource, "compress", fmt::format("{} appeared while it was written", destination_.string()), "--force replaces it");
+  };
+  if (!replace && fs::exists(destination_)) throw appeared();
   fs::remove_all(previous_, ignored);
-  // From here on a kill leaves either the whole part, found again by its manifest, or the destination.
+  // From here on a kill leaves either the whole part, found again by its manifest, or the destination. Without the journal
+  // the part itself is the lock.
+  const Held part{lock_part()};
   fs::remove(journal_);
   if (replace && fs::exists(destination_)) {
     if (::syscall(SYS_renameat2, AT_FDCWD, part_.c_str(), AT_FDCWD, destination_.c_str(), 2 /* RENAME_EXCHANGE */) != 0) {
@@ -159,7 +211,7 @@ void Staging::publish(bool replace) {
   } else {
     // Where something appeared meanwhile, it is not overwritten.
     if (::syscall(SYS_renameat2, AT_FDCWD, part_.c_str(), AT_FDCWD, destination_.c_str(), 1 /* RENAME_NOREPLACE */) != 0) {
-      if (errno == EEXIST) throw Error(Code::kResource, "compress", fmt::format("{} appeared while it was written", destination_.string()), "--force replaces it");
+      if (errno == EEXIST) throw appeared();
       fs::rename(part_, destination_);
     }
   }

@@ -9,13 +9,14 @@
 #include "viva/kernels/values.h"
 
 // The place where a result grows until it is whole: `.NAME.part` beside the destination, and `.NAME.journal`, which lists
-// the finished items and is the lock. Nothing appears under the destination's own name before publish().
+// the finished items and is the lock; `.NAME.previous` is what a run with other rules left. Nothing appears under the
+// destination's own name before publish().
 namespace viva {
 
 // What the journal keeps of a finished item.
 struct Finished {
-  std::string key;       // Item::key(), hashed
-  std::string identity;  // of the source file when its bytes were read
+  std::string key;       // names the bytes that come out for given source bytes
+  std::string identity;  // of the source files before their bytes were read; empty: the bytes lie in previous()
   ItemHashes hashes;
   Shared shared;
   kernels::ErrorSums sums;
@@ -40,12 +41,14 @@ class Staging {
 
  private:
   void lock();
+  // Holds on to what grows there, if anything does: until it has its name, no other run may touch it.
+  int lock_part() const;
+  [[noreturn]] void refuse() const;
   void load(const std::string& fingerprint);
   void append(const std::string& line);
 
   std::filesystem::path destination_, part_, journal_, previous_;
   int fd_ = -1;
-  bool resumable_ = false;
   std::map<std::string, Finished> finished_;
 };
 

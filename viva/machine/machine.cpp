@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <tbb/global_control.h>
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
@@ -17,7 +19,11 @@
 namespace viva {
 
 struct Machine::Arena {
-  explicit Arena(int threads) : arena(threads) {}
+  explicit Arena(int threads) : arena(threads) {
+    // More threads than cores, as somebody asked for, are more than the library would start by itself.
+    if (threads > tbb::info::default_concurrency()) allowed.emplace(tbb::global_control::max_allowed_parallelism, threads);
+  }
+  std::optional<tbb::global_control> allowed;
   tbb::task_arena arena;
 };
 
