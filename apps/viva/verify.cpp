@@ -18,7 +18,7 @@ void print_table(const VerifyReport& r) {
     fmt::print("  structure   {} tensors, headers and offsets are right\n", r.tensors);
   }
   for (const auto& d : r.differences) fmt::print("  differs     {}: {}\n", d.name, d.reason);
-  fmt::print("\n  {}\n", r.differences.empty() ? "nothing differs" : fmt::format("{} differences", r.differences.size()));
+  fmt::print("\n  {}\n", r.differences.empty() ? "nothing differs" : fmt::format("{} found", r.differences.size() == 1 ? "1 difference" : fmt::format("{} differences", r.differences.size())));
 }
 
 nlohmann::ordered_json to_json(const VerifyReport& r) {

@@ -19,7 +19,11 @@ std::string_view plain_name(std::string_view name) {
   return name.starts_with("model.") ? name.substr(6) : name;
 }
 
-std::string format_of(const io::Weight& w) { return w.format.empty() ? std::string(name(w.dtype)) : w.format; }
+std::string format_of(const io::Weight& w) {
+  std::string text = w.format.empty() ? std::string(name(w.dtype)) : w.format;
+  if (w.format.empty()) std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
 
 // Counterparts by name; a tied head that one side leaves out is its embedding.
 class Names {
