@@ -157,8 +157,9 @@ def golden():
         print("no golden checkpoints: skipped")
         return
     source = ask("inspect", GOLDEN / "source")
-    for name, least in {"bnb-nf4": 19, "bnb-nf4-double": 19, "bnb-int8": 40, "ct-w4a16": 17, "ct-w4a16-asym": 19, "ct-w8a8": 40, "ct-fp8-dynamic": 30,
-                        "ct-nvfp4a16": 19, "ct-mxfp4a16": 17}.items():
+    # floors just under the worst tensor of these files: one wrong code or scale falls far below
+    for name, least in {"bnb-nf4": 19, "bnb-nf4-double": 19, "bnb-int8": 40, "ct-w4a16": 15.5, "ct-w4a16-asym": 18, "ct-w8a8": 39.5, "ct-fp8-dynamic": 31,
+                        "ct-nvfp4a16": 19.5, "ct-mxfp4a16": 17}.items():
         r = ask("compare", GOLDEN / "source", GOLDEN / name, "--min-sqnr", least)
         assert r["passed"] and not r["identical"] and r["values"] == source["parameters"], (name, r)
         i = ask("inspect", GOLDEN / name)
