@@ -24,7 +24,8 @@ Hash hash_of(std::span<const uint8_t> bytes) {
 }
 
 std::string combined(const std::vector<Hash>& parts) {
-  const auto [high, low] = hash_of({reinterpret_cast<const uint8_t*>(parts.data()), parts.size() * sizeof(Hash)});
+  const auto [high, low] =
+      hash_of({reinterpret_cast<const uint8_t*>(parts.data()), parts.size() * sizeof(Hash)});
   return fmt::format("{:016x}{:016x}", high, low);
 }
 
@@ -37,7 +38,8 @@ size_t part_count(const io::Placement& p, const std::vector<io::Chunk>& chunks) 
   return p.format != nullptr ? chunks.size() : ceil_div(stored_bytes(p), kCopy);
 }
 
-void each_range(const io::Placement& p, size_t part, const std::function<void(size_t tensor, uint64_t offset, uint64_t bytes)>& f) {
+void each_range(const io::Placement& p, size_t part,
+                const std::function<void(size_t tensor, uint64_t offset, uint64_t bytes)>& f) {
   const uint64_t at = part * kCopy, end = std::min(at + kCopy, stored_bytes(p));
   uint64_t start = 0;
   for (size_t k = 0; k < p.tensors.size(); ++k) {
@@ -47,8 +49,8 @@ void each_range(const io::Placement& p, size_t part, const std::function<void(si
   }
 }
 
-Hash hash_of_part(const io::Placement& p, const std::vector<io::Chunk>& chunks, size_t part, const io::ReadBytes& read, std::vector<uint8_t>& packed,
-                  std::vector<uint8_t>& work) {
+Hash hash_of_part(const io::Placement& p, const std::vector<io::Chunk>& chunks, size_t part,
+                  const io::ReadBytes& read, std::vector<uint8_t>& packed, std::vector<uint8_t>& work) {
   if (p.format == nullptr) {
     Hash h{};
     each_range(p, part, [&](size_t tensor, uint64_t offset, uint64_t n) {
@@ -65,10 +67,13 @@ Hash hash_of_part(const io::Placement& p, const std::vector<io::Chunk>& chunks, 
   return hash_of({packed.data(), n});
 }
 
-void add_constants(const io::Placement& p, const std::function<std::string(size_t tensor)>& content, std::vector<Hash>& parts) {
+void add_constants(const io::Placement& p, const std::function<std::string(size_t tensor)>& content,
+                   std::vector<Hash>& parts) {
   if (p.format == nullptr) return;
   for (size_t k = 0; k < p.tensors.size(); ++k) {
-    if (std::any_of(p.pieces.begin(), p.pieces.end(), [&](const io::Placement::Target& t) { return t.tensor == k; })) continue;
+    if (std::any_of(p.pieces.begin(), p.pieces.end(),
+                    [&](const io::Placement::Target& t) { return t.tensor == k; }))
+      continue;
     const std::string text = content(k);
     parts.push_back(hash_of({reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
   }

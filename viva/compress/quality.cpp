@@ -19,7 +19,12 @@ std::string_view plain_name(std::string_view name) {
   return name.starts_with("model.") ? name.substr(6) : name;
 }
 
-std::string format_of(const io::Weight& w) { return w.format.empty() ? std::string(name(w.dtype)) : w.format; }
+std::string format_of(const io::Weight& w) {
+  std::string text = w.format.empty() ? std::string(name(w.dtype)) : w.format;
+  if (w.format.empty())
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
 
 // Counterparts by name; a tied head that one side leaves out is its embedding.
 class Names {
@@ -53,7 +58,8 @@ struct Buffers {
 // A NaN or infinity that both sides have is no difference, and no signal.
 void settle_nonfinite(std::vector<float>& x, std::vector<float>& y, size_t n, Target target) {
   for (size_t at = kernels::first_nonfinite(x.data(), n, target); at < n; ++at) {
-    if (!std::isfinite(x[at]) && std::bit_cast<uint32_t>(x[at]) == std::bit_cast<uint32_t>(y[at])) x[at] = y[at] = 0;
+    if (!std::isfinite(x[at]) && std::bit_cast<uint32_t>(x[at]) == std::bit_cast<uint32_t>(y[at]))
+      x[at] = y[at] = 0;
   }
 }
 
@@ -75,7 +81,8 @@ ComparedTensor figures(const Pair& p) {
 // NaN counts as worst.
 double rank(double sqnr) { return std::isnan(sqnr) ? -INFINITY : sqnr; }
 
-bool same_stored_bytes(const io::Checkpoint& ca, const io::Weight& a, const io::Checkpoint& cb, const io::Weight& b) {
+bool same_stored_bytes(const io::Checkpoint& ca, const io::Weight& a, const io::Checkpoint& cb,
+                       const io::Weight& b) {
   if (a.stored.size() != b.stored.size()) return false;
   std::vector<uint8_t> x(1 << 18), y(1 << 18);
   for (size_t k = 0; k < a.stored.size(); ++k) {
@@ -93,7 +100,8 @@ bool same_stored_bytes(const io::Checkpoint& ca, const io::Weight& a, const io::
 
 }  // namespace
 
-CompareReport compare(const Machine& machine, const io::Checkpoint& a, const io::Checkpoint& b, const CompareOptions& options) {
+CompareReport compare(const Machine& machine, const io::Checkpoint& a, const io::Checkpoint& b,
+                      const CompareOptions& options) {
   CompareReport report;
   report.a = a.path().string();
   report.b = b.path().string();
@@ -107,9 +115,12 @@ CompareReport compare(const Machine& machine, const io::Checkpoint& a, const io:
     }
     const io::Weight& v = b.weights()[*found];
     if (w.shape != v.shape) {
-      report.mismatches.push_back({w.name, fmt::format("shape ({}) and ({})", fmt::join(w.shape, ", "), fmt::join(v.shape, ", "))});
+      report.mismatches.push_back(
+          {w.name, fmt::format("shape ({}) and ({})", fmt::join(w.shape, ", "), fmt::join(v.shape, ", "))});
     } else if (!w.decodable || !v.decodable) {
-      if (!same_stored_bytes(a, w, b, v)) report.mismatches.push_back({w.name, fmt::format("{} and {} cannot be compared as values", format_of(w), format_of(v))});
+      if (!same_stored_bytes(a, w, b, v))
+        report.mismatches.push_back(
+            {w.name, fmt::format("{} and {} cannot be compared as values", format_of(w), format_of(v))});
     } else {
       pairs.push_back({&w, &v, {}});
     }
@@ -152,7 +163,8 @@ CompareReport compare(const Machine& machine, const io::Checkpoint& a, const io:
   for (const Pair& p : pairs) {
     ComparedTensor t = figures(p);
     // Written so that NaN is over every limit.
-    t.violates = (options.min_sqnr && !(t.sqnr_db >= *options.min_sqnr)) || (options.max_error && !(t.mean_error <= *options.max_error));
+    t.violates = (options.min_sqnr && !(t.sqnr_db >= *options.min_sqnr)) ||
+                 (options.max_error && !(t.mean_error <= *options.max_error));
     report.violations += t.violates;
     report.values += t.values;
     report.identical = report.identical && t.max_abs == 0 && p.sums.noise == 0;
@@ -160,8 +172,9 @@ CompareReport compare(const Machine& machine, const io::Checkpoint& a, const io:
     report.tensors.push_back(std::move(t));
   }
   if (test) report.violations += report.missing.size() + report.extra.size() + report.mismatches.size();
-  std::stable_sort(report.tensors.begin(), report.tensors.end(),
-                   [](const ComparedTensor& x, const ComparedTensor& y) { return rank(x.sqnr_db) < rank(y.sqnr_db); });
+  std::stable_sort(
+      report.tensors.begin(), report.tensors.end(),
+      [](const ComparedTensor& x, const ComparedTensor& y) { return rank(x.sqnr_db) < rank(y.sqnr_db); });
   report.sqnr_db = all.sqnr_db();
   report.mean_error = all.mean_error();
   report.rmse = all.rmse();
@@ -195,7 +208,8 @@ void add(Moments& m, std::span<const float> x) {
 
 }  // namespace
 
-std::vector<std::optional<TensorStats>> tensor_stats(const Machine& machine, const io::Checkpoint& model, const Watcher& watcher) {
+std::vector<std::optional<TensorStats>> tensor_stats(const Machine& machine, const io::Checkpoint& model,
+                                                     const Watcher& watcher) {
   std::vector<const io::Weight*> list;
   std::vector<size_t> index;
   uint64_t each = 0;
@@ -235,7 +249,9 @@ std::vector<std::optional<TensorStats>> tensor_stats(const Machine& machine, con
     m.finite += p.finite;
   };
   sweep(machine, workers, "looking at the values", plan, watcher);
-  const auto rms = [&](size_t t) { return sums[t].finite == 0 ? 0.0 : std::sqrt(sums[t].squares / static_cast<double>(sums[t].finite)); };
+  const auto rms = [&](size_t t) {
+    return sums[t].finite == 0 ? 0.0 : std::sqrt(sums[t].squares / static_cast<double>(sums[t].finite));
+  };
   plan.work = [&](size_t worker, size_t i, const Run& run) {
     const double limit = 6 * rms(run.tensor);
     uint64_t n = 0;

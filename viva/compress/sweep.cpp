@@ -41,10 +41,12 @@ std::vector<Run> runs_of(size_t tensor, const io::Weight& a, const io::Weight* b
 }
 
 uint64_t reading_bytes(const io::Weight& w) {
-  if (w.placement.format == nullptr) return std::min(kRun, w.count()) * (4 + std::max<uint64_t>(1, bytes(w.dtype))) + 1024;
+  if (w.placement.format == nullptr)
+    return std::min(kRun, w.count()) * (4 + std::max<uint64_t>(1, bytes(w.dtype))) + 1024;
   uint64_t most = 0;
   const auto chunks = io::chunks_of(w.placement, kRun);
-  for (const io::Chunk* c : {chunks.empty() ? nullptr : &chunks.front(), chunks.empty() ? nullptr : &chunks.back()}) {
+  for (const io::Chunk* c :
+       {chunks.empty() ? nullptr : &chunks.front(), chunks.empty() ? nullptr : &chunks.back()}) {
     if (c == nullptr) continue;
     // The values twice (decoded, handed out) and the packed rows twice (gathered, one piece).
     const uint64_t packed = c->rows * w.placement.format->row_bytes(c->cols, w.placement.coding);
@@ -57,13 +59,15 @@ size_t workers_under_cap(const Machine& machine, uint64_t each, std::string_view
   if (machine.ram() == 0) return machine.threads();
   const uint64_t base = own_memory() + kSlack;
   if (base + each > machine.ram()) {
-    throw Error(Code::kResource, operation, fmt::format("a cap of {} bytes of memory is too small", machine.ram()),
+    throw Error(Code::kResource, operation,
+                fmt::format("a cap of {} bytes of memory is too small", machine.ram()),
                 fmt::format("the smallest that would do is --ram {}M", (base + each) / 1'000'000 + 1));
   }
   return std::min<uint64_t>(machine.threads(), (machine.ram() - base) / std::max<uint64_t>(1, each));
 }
 
-void sweep(const Machine& machine, size_t workers, std::string_view what, const Sweep& plan, const Watcher& watcher) {
+void sweep(const Machine& machine, size_t workers, std::string_view what, const Sweep& plan,
+           const Watcher& watcher) {
   std::atomic<uint64_t> done = 0;
   std::mutex reporting;
   auto reported = std::chrono::steady_clock::now();

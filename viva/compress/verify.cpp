@@ -24,21 +24,26 @@ std::optional<Manifest> read_manifest(const io::Checkpoint& model) {
     if (key == "viva" || key == "viva.manifest") text = value;
   }
   std::error_code ignored;
-  if (text.empty() && fs::is_directory(model.path(), ignored) && fs::exists(model.path() / "viva.json", ignored)) {
+  if (text.empty() && fs::is_directory(model.path(), ignored) &&
+      fs::exists(model.path() / "viva.json", ignored)) {
     where = model.path() / "viva.json";
     text = io::read_text(where, 1 << 30);
   }
   if (text.empty()) return std::nullopt;
-  const auto bad = [&](std::string_view what) { return Error(Code::kBadInput, "verify", fmt::format("{}: the manifest {}", where.string(), what)); };
+  const auto bad = [&](std::string_view what) {
+    return Error(Code::kBadInput, "verify", fmt::format("{}: the manifest {}", where.string(), what));
+  };
   const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) throw bad("is no JSON object");
   const auto string = [&](const nlohmann::json& object, const char* key) {
     const auto found = object.find(key);
-    if (found == object.end() || !found->is_string()) throw bad(fmt::format("has no text '{}' where one must be", key));
+    if (found == object.end() || !found->is_string())
+      throw bad(fmt::format("has no text '{}' where one must be", key));
     return found->get<std::string>();
   };
   Manifest m{string(json, "viva"), string(json, "format"), string(json, "encoder"), {}};
-  if (m.encoder != "best" && m.encoder != "reference") throw bad(fmt::format("names an unknown encoder '{}'", m.encoder));
+  if (m.encoder != "best" && m.encoder != "reference")
+    throw bad(fmt::format("names an unknown encoder '{}'", m.encoder));
   const auto tensors = json.find("tensors");
   if (tensors == json.end() || !tensors->is_array()) throw bad("has no list of tensors");
   for (const auto& t : *tensors) {
@@ -52,7 +57,8 @@ namespace {
 
 // Tensors of a GGUF file that no weight of the source gives.
 bool is_extra(const io::Checkpoint& model, std::string_view name) {
-  return model.kind() == io::Kind::kGguf && (name.starts_with("rope_freqs") || name.starts_with("rope_factors"));
+  return model.kind() == io::Kind::kGguf &&
+         (name.starts_with("rope_freqs") || name.starts_with("rope_factors"));
 }
 
 // A tensor to be hashed.
@@ -65,8 +71,8 @@ struct Checked {
   std::string checksum;  // found
 };
 
-// How the rows of a weight were hashed: as they are packed, or as stored where it was kept. A reason where the file holds
-// another format than the manifest says.
+// How the rows of a weight were hashed: as they are packed, or as stored where it was kept. A reason where
+// the file holds another format than the manifest says.
 std::string place(const io::Weight& w, const std::string& format, bool gguf, io::Placement& placement) {
   if (format == "keep") {
     for (const io::StoredIn& s : w.stored) placement.tensors.push_back(s.tensor);
@@ -80,7 +86,8 @@ std::string place(const io::Weight& w, const std::string& format, bool gguf, io:
   }
   if (w.placement.format != nullptr) {
     placement = w.placement;
-    return placement.format == choice.format ? "" : fmt::format("is {}, the manifest says {}", w.format, format);
+    return placement.format == choice.format ? ""
+                                             : fmt::format("is {}, the manifest says {}", w.format, format);
   }
   if (choice.format->name != "f16" && choice.format->name != "bf16" && choice.format->name != "f32") {
     return fmt::format("is {}, the manifest says {}", w.format.empty() ? name(w.dtype) : w.format, format);
@@ -96,7 +103,8 @@ std::string place(const io::Weight& w, const std::string& format, bool gguf, io:
   return {};
 }
 
-void check_sums(const Machine& machine, const io::Checkpoint& model, std::vector<Checked>& list, VerifyReport& report, const Watcher& watcher) {
+void check_sums(const Machine& machine, const io::Checkpoint& model, std::vector<Checked>& list,
+                VerifyReport& report, const Watcher& watcher) {
   Sweep plan;
   plan.tensors = list.size();
   plan.unit = 1;
@@ -117,11 +125,14 @@ void check_sums(const Machine& machine, const io::Checkpoint& model, std::vector
   std::vector<std::vector<uint8_t>> packed(workers), work(workers);
   std::vector<Hash> parts(kSweepBatch);
   const auto reader_of = [&](const Checked& c) -> io::ReadBytes {
-    return [&](size_t tensor, uint64_t offset, std::span<uint8_t> out) { model.read_stored(*c.weight, tensor, offset, out); };
+    return [&](size_t tensor, uint64_t offset, std::span<uint8_t> out) {
+      model.read_stored(*c.weight, tensor, offset, out);
+    };
   };
   plan.runs = [&](size_t t) {
     std::vector<Run> runs;
-    for (size_t p = 0; p < part_count(list[t].placement, list[t].chunks); ++p) runs.push_back({t, p, part_bytes(list[t], p)});
+    for (size_t p = 0; p < part_count(list[t].placement, list[t].chunks); ++p)
+      runs.push_back({t, p, part_bytes(list[t], p)});
     return runs;
   };
   plan.work = [&](size_t worker, size_t i, const Run& run) {
@@ -132,16 +143,20 @@ void check_sums(const Machine& machine, const io::Checkpoint& model, std::vector
   sweep(machine, workers, "checking checksums", plan, watcher);
   report.bytes = plan.total;
   for (Checked& c : list) {
-    add_constants(c.placement, [&](size_t k) {
-      std::string text(c.weight->stored[k].tensor.bytes, 0);
-      reader_of(c)(k, 0, {reinterpret_cast<uint8_t*>(text.data()), text.size()});
-      return text;
-    }, c.hashes);
+    add_constants(
+        c.placement,
+        [&](size_t k) {
+          std::string text(c.weight->stored[k].tensor.bytes, 0);
+          reader_of(c)(k, 0, {reinterpret_cast<uint8_t*>(text.data()), text.size()});
+          return text;
+        },
+        c.hashes);
     c.checksum = combined(c.hashes);
     if (c.checksum == c.entry->checksum) {
       ++report.checked;
     } else {
-      report.differences.push_back({c.weight->name, fmt::format("checksum is {}, the manifest says {}", c.checksum, c.entry->checksum)});
+      report.differences.push_back({c.weight->name, fmt::format("checksum is {}, the manifest says {}",
+                                                                c.checksum, c.entry->checksum)});
     }
   }
 }
@@ -157,8 +172,8 @@ std::string glob_escaped(std::string_view name) {
 
 std::string text_of(const Item& item) { return item.choice.format == nullptr ? "keep" : item.choice.text; }
 
-void check_source(const Machine& machine, const Manifest& manifest, const std::vector<Checked>& list, const fs::path& path, VerifyReport& report,
-                  const VerifyOptions& options) {
+void check_source(const Machine& machine, const Manifest& manifest, const std::vector<Checked>& list,
+                  const fs::path& path, VerifyReport& report, const VerifyOptions& options) {
   const io::Checkpoint source = io::Checkpoint::open(options.source);
   std::map<std::string, const Checked*> found;
   std::map<std::string, const Manifest::Tensor*> entries;
@@ -173,7 +188,8 @@ void check_source(const Machine& machine, const Manifest& manifest, const std::v
     for (const Item& item : plain.items) {
       const auto entry = entries.find(item.name);
       if (entry == entries.end() || entry->second->format == text_of(item)) continue;
-      how.rules.push_back(fmt::format("{}={}", glob_escaped(source.weights()[item.weight].name), entry->second->format));
+      how.rules.push_back(
+          fmt::format("{}={}", glob_escaped(source.weights()[item.weight].name), entry->second->format));
     }
   }
   const Plan plan(source, path, how);
@@ -197,9 +213,11 @@ void check_source(const Machine& machine, const Manifest& manifest, const std::v
     } else if (made.source != entry->second->source) {
       report.differences.push_back({item.name, "was made from other values than the source has"});
     } else if (text_of(item) != entry->second->format) {
-      report.differences.push_back({item.name, fmt::format("is {}, this version would make {}", entry->second->format, text_of(item))});
+      report.differences.push_back({item.name, fmt::format("is {}, this version would make {}",
+                                                           entry->second->format, text_of(item))});
     } else {
-      report.differences.push_back({item.name, fmt::format("is not what the {} encoder gives for {}", manifest.encoder, text_of(item))});
+      report.differences.push_back({item.name, fmt::format("is not what the {} encoder gives for {}",
+                                                           manifest.encoder, text_of(item))});
     }
   }
   for (const Manifest::Tensor& t : manifest.tensors) {
@@ -218,8 +236,10 @@ VerifyReport verify(const Machine& machine, const fs::path& path, const VerifyOp
   const std::optional<Manifest> manifest = read_manifest(model);
   if (!manifest) {
     if (!options.source.empty()) {
-      throw Error(Code::kBadInput, "verify", fmt::format("{} has no manifest: nothing says how it was made", path.string()),
-                  "only what 'viva compress' wrote can be compared with a source; 'viva compare' tells how far the values are");
+      throw Error(Code::kBadInput, "verify",
+                  fmt::format("{} has no manifest: nothing says how it was made", path.string()),
+                  "only what 'viva compress' wrote can be compared with a source; 'viva compare' tells how "
+                  "far the values are");
     }
     return report;
   }
@@ -230,11 +250,14 @@ VerifyReport verify(const Machine& machine, const fs::path& path, const VerifyOp
   const bool gguf = model.kind() == io::Kind::kGguf;
   // GGUF goes by the names that the file has.
   std::map<std::string_view, const io::Weight*> by_name;
-  for (const io::Weight& w : model.weights()) by_name[gguf && !w.stored.empty() ? w.stored[0].tensor.name : w.name] = &w;
+  for (const io::Weight& w : model.weights())
+    by_name[gguf && !w.stored.empty() ? w.stored[0].tensor.name : w.name] = &w;
   std::vector<Checked> list;
   std::set<std::string_view> listed;
   for (const Manifest::Tensor& t : manifest->tensors) {
-    if (!listed.insert(t.name).second) throw Error(Code::kBadInput, "verify", fmt::format("{}: the manifest lists '{}' twice", path.string(), t.name));
+    if (!listed.insert(t.name).second)
+      throw Error(Code::kBadInput, "verify",
+                  fmt::format("{}: the manifest lists '{}' twice", path.string(), t.name));
     const auto found = by_name.find(t.name);
     if (found == by_name.end()) {
       report.differences.push_back({t.name, "is in the manifest, not in the file"});
@@ -248,7 +271,8 @@ VerifyReport verify(const Machine& machine, const fs::path& path, const VerifyOp
     list.push_back(std::move(c));
   }
   for (const auto& [name, w] : by_name) {
-    if (!listed.count(name) && !is_extra(model, name)) report.differences.push_back({std::string(name), "is in the file, not in the manifest"});
+    if (!listed.count(name) && !is_extra(model, name))
+      report.differences.push_back({std::string(name), "is in the file, not in the manifest"});
   }
   check_sums(machine, model, list, report, options.watcher);
   if (!options.source.empty()) check_source(machine, *manifest, list, path, report, options);

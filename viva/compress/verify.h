@@ -34,17 +34,18 @@ struct VerifyReport {
     std::string name, reason;
   };
   std::string path, source;
-  bool manifest = false;        // false: the structure alone was checked
+  bool manifest = false;  // false: the structure alone was checked
   std::string version, format, encoder;
-  size_t tensors = 0;           // weights of the file
-  size_t checked = 0;           // whose checksum was right
-  size_t recoded = 0;           // that are what the encoder gives for the source
-  uint64_t bytes = 0;           // read for checksums
+  size_t tensors = 0;  // weights of the file
+  size_t checked = 0;  // whose checksum was right
+  size_t recoded = 0;  // that are what the encoder gives for the source
+  uint64_t bytes = 0;  // read for checksums
   std::vector<Difference> differences;
 };
 
-// Opens the result (every check of headers, offsets, shards and index), hashes every tensor and compares with the manifest;
-// with a source, codes it again and compares. What differs is in the report; throws kBadInput for input that cannot be read.
+// Opens the result (every check of headers, offsets, shards and index), hashes every tensor and compares with
+// the manifest; with a source, codes it again and compares. What differs is in the report; throws kBadInput
+// for input that cannot be read.
 VerifyReport verify(const Machine& machine, const std::filesystem::path& path, const VerifyOptions& options);
 
 }  // namespace viva
