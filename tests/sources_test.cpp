@@ -182,6 +182,27 @@ TEST_F(Gguf, WithoutAHeadSizeNamesStay) {
   EXPECT_NE(c.find("model.embed_tokens.weight"), nullptr);
 }
 
+TEST_F(Gguf, SplitModelsAreOne) {
+  for (int i = 0; i < 2; ++i) {
+    io::GgufMetadata m = i == 0 ? llama_metadata() : io::GgufMetadata();
+    io::set(m, "split.no", static_cast<uint16_t>(i));
+    io::set(m, "split.count", uint16_t{2});
+    io::set(m, "split.tensors.count", static_cast<int32_t>(parts_.size()));
+    const std::vector<Part> part = i == 0 ? std::vector<Part>(parts_.begin(), parts_.begin() + 6) : std::vector<Part>(parts_.begin() + 6, parts_.end());
+    write_gguf(folder_.path() / (i == 0 ? "s-00001-of-00002.gguf" : "s-00002-of-00002.gguf"), part, m);
+  }
+  const Checkpoint one = Checkpoint::open(folder_.path() / "m.gguf"), two = Checkpoint::open(folder_.path() / "s-00001-of-00002.gguf");
+  EXPECT_EQ(two.files().size(), 2u);
+  ASSERT_EQ(two.weights().size(), one.weights().size());
+  for (const Weight& w : one.weights()) {
+    const Weight* v = two.find(w.name);
+    ASSERT_NE(v, nullptr) << w.name;
+    if (w.decodable) {
+      EXPECT_EQ(values(one, w), values(two, *v)) << w.name;  // the scale of ffn_up lies in the other part
+    }
+  }
+}
+
 TEST_F(Gguf, CompressedAgainKeepsMetadataNamesAndRows) {
   const Machine machine(Machine::Options{.threads = 2});
   CompressOptions options;

@@ -36,3 +36,23 @@ for name in ("le_f4", "be_c8", "bool", "scalar", "empty", "fortran", "version2",
     put("npy", name, (arrays / f"{name}.npy").read_bytes())
 for name in ("stored", "zip64", "mixed", "descriptors", "no_arrays", "refused_bzip2"):
     put("npz", name, (arrays / f"{name}.npz").read_bytes())
+
+q = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8}
+shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+
+
+def model(config, first, second):
+    names = {**{n: shards[0] for n in first}, **{n: shards[1] for n in second}}
+    index = {"metadata": {"total_size": 1}, "weight_map": names}
+    return b"\0".join(json.dumps(x, separators=(",", ":")).encode() for x in (config, index, first, second))
+
+
+put("checkpoint", "two_shards", model(config, {"a.weight": entry("F32", [2, 3], 0, 24)}, {"b.weight": entry("BF16", [4], 0, 8)}))
+put("checkpoint", "bitsandbytes", model({**config, "quantization_config": q}, {
+    "a.weight": entry("U8", [32, 1], 0, 32), "a.weight.absmax": entry("F32", [1], 32, 36),
+    "a.weight.quant_map": entry("F32", [16], 36, 100),
+    "a.weight.quant_state.bitsandbytes__nf4": entry("U8", [80], 100, 180)}, {"b.weight": entry("F16", [4], 0, 8)}))
+put("checkpoint", "int8", model({**config, "quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, {
+    "a.weight": entry("I8", [4, 8], 0, 32), "a.SCB": entry("F32", [4], 32, 48), "a.weight_format": entry("U8", [], 48, 49)},
+    {"b": entry("I64", [], 0, 8)}))

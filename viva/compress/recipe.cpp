@@ -174,6 +174,9 @@ bool is_conv1d(const io::Weight& w) {
 }
 
 std::string refusal(Layout layout, const io::Weight& w, const Choice& choice, bool conv1d) {
+  if (layout == Layout::kBitsandbytes && w.name.find(".experts.") != std::string::npos) {
+    return "an expert: transformers fuses them while loading, which bitsandbytes cannot follow";
+  }
   if (layout == Layout::kCompressedTensors && conv1d) return "Conv1D, which compressed-tensors loads as it is";
   switch (layout) {
     case Layout::kBitsandbytes: return io::bitsandbytes_refuses(w.shape, *choice.format);
