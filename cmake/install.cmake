@@ -12,6 +12,21 @@ if(TARGET viva_program)
   # All but what every system has in its own version: the loader, the C library and its parts.
   install(RUNTIME_DEPENDENCY_SET shared DESTINATION "${libraries}"
     PRE_EXCLUDE_REGEXES "^ld-linux.*" "^lib(c|m|dl|rt|pthread|resolv|mvec)\\.so.*")
+
+  # The program writes its own man page and completions, from the table of options that parses them.
+  if(NOT CMAKE_CROSSCOMPILING)
+    set(pages "${PROJECT_BINARY_DIR}/pages")
+    file(MAKE_DIRECTORY "${pages}")
+    add_custom_command(TARGET viva_program POST_BUILD VERBATIM
+      COMMAND viva_program --man > "${pages}/viva.1"
+      COMMAND viva_program --completion bash > "${pages}/viva.bash"
+      COMMAND viva_program --completion zsh > "${pages}/_viva"
+      COMMAND viva_program --completion fish > "${pages}/viva.fish")
+    install(FILES "${pages}/viva.1" DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")
+    install(FILES "${pages}/viva.bash" DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" RENAME viva)
+    install(FILES "${pages}/_viva" DESTINATION "${CMAKE_INSTALL_DATADIR}/zsh/site-functions")
+    install(FILES "${pages}/viva.fish" DESTINATION "${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d")
+  endif()
 endif()
 
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")

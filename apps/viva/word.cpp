@@ -64,6 +64,11 @@ void print_json(const nlohmann::ordered_json& object) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
+void say(std::string_view text) noexcept {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
 bool colour(int fd) { return ::isatty(fd) && std::getenv("NO_COLOR") == nullptr; }
 
 Machine::Options Common::machine() const {
@@ -100,7 +105,7 @@ Watcher Common::watcher() const {
     const bool end = p.done == p.total;
     if (mode == "json") {
       const nlohmann::ordered_json line = {{"step", p.what}, {"done", p.done}, {"total", p.total}, {"bytes_per_second", rate}, {"seconds_left", left}};
-      fmt::print(stderr, "{}\n", line.dump());
+      say(line.dump() + "\n");
       return;
     }
     const std::string text = fmt::format("{}: {} of {}, {}/s, {:.0f} s left", p.what, human_bytes(static_cast<double>(p.done)),
@@ -110,7 +115,7 @@ Watcher Common::watcher() const {
       if (!fresh && !end && now - state->last < std::chrono::seconds(10)) return;
       if (end && fresh) return;
       state->last = now;
-      fmt::print(stderr, "{}\n", text);
+      say(text + "\n");
       return;
     }
     winsize size{};
@@ -118,8 +123,7 @@ Watcher Common::watcher() const {
     const size_t bar = width > text.size() + 8 ? std::min<size_t>(40, width - text.size() - 5) : 0;
     const size_t full = p.total == 0 ? bar : static_cast<size_t>(static_cast<double>(bar) * static_cast<double>(p.done) / static_cast<double>(p.total));
     std::string line = bar == 0 ? text.substr(0, width - 1) : fmt::format("[{}{}] {}", std::string(full, '#'), std::string(bar - full, '.'), text);
-    fmt::print(stderr, "\r\x1b[K{}{}", line, end ? "\r\x1b[K" : "");
-    std::fflush(stderr);
+    say(fmt::format("\r\x1b[K{}{}", line, end ? "\r\x1b[K" : ""));
   };
   return w;
 }

@@ -45,6 +45,7 @@ Word word_compare();
 Word word_verify();
 Word word_compress();
 Word word_bench();
+Word word_demo();
 
 // Bytes of "800M", "2G", "1.5GiB", "12345"; "80%" of `whole`. Throws kUsage.
 uint64_t parse_size(const std::string& text, uint64_t whole);
@@ -53,6 +54,8 @@ std::string human_bytes(double n);
 nlohmann::ordered_json number(double v);
 void print_json(const nlohmann::ordered_json& object);
 bool colour(int fd);
+// Text for stderr; a reader who went away is no error.
+void say(std::string_view text) noexcept;
 
 extern std::atomic<bool> interrupted;
 

@@ -246,8 +246,8 @@ void Plan::make_texts() {
     if (quantized) {
       dtype = w.dtype;
       head |= module == "lm_head";
-    } else if (w.shape.size() == 2 && item.name.ends_with(".weight") && item.reason != "embedding" && item.reason != "output head") {
-      kept.insert(module);
+    } else if (w.shape.size() == 2 && item.name.ends_with(".weight") && item.reason != "embedding" && module != "lm_head") {
+      kept.insert(module);  // heads of other names too: loaders leave out lm_head alone by themselves
     }
   }
   if (layout == Layout::kPlain) dtype = plain_dtype(main.format->name);
