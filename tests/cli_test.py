@@ -24,6 +24,7 @@ def run(*arguments, cwd=None, **kw):
 scratch_folder = tempfile.TemporaryDirectory(prefix="viva-cli-")
 scratch = pathlib.Path(scratch_folder.name)
 shutil.copytree(root / "data", scratch / "data")
+(scratch / "build").mkdir()  # as in a clone where the program was built
 (scratch / "bin").mkdir()
 (scratch / "bin/viva").symlink_to(viva)
 env = {**os.environ, "PATH": f"{scratch / 'bin'}:{os.environ['PATH']}"}
@@ -75,7 +76,7 @@ for arguments, near in [
     (["compress", "a", "b", "--fromat", "nf4"], "--format"),
     (["compress", "a", "b", "--format=nf4", "--encodr=best"], "--encoder"),
     (["compress", "a", "b", "--format", "nf4", "--encoder", "bset"], "best"),
-    (["compress", "data/demo-model", "b", "--format", "nf44"], "nf4"),
+    (["compress", "data/demo-model", "b", "--format", "nf44"], "did you mean nf4"),
     (["compress", "data/demo-model"], "DST"),
     (["compress", "data/demo-model", "b"], "--format"),
     (["formats", "--threads", "many"], "--threads"),

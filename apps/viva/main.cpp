@@ -97,6 +97,9 @@ int explain(const CLI::App& app, const CLI::ParseError& e, const std::vector<std
     return complain(2, fmt::format("'{}' is not a word of viva; did you mean '{}'? 'viva --help' lists the words", first, nearest(first, names)));
   }
   std::vector<std::string> known = long_names(word == nullptr ? app : *word);
+  if (word != nullptr && first != word->get_name() && std::find(known.begin(), known.end(), first.substr(0, first.find('='))) != known.end()) {
+    return complain(2, fmt::format("{0} comes after the word, as in 'viva {1} {0}'", first, word->get_name()));
+  }
   for (const std::string& argument : arguments) {
     if (argument == "--") break;
     const std::string text = argument.substr(0, argument.find('='));

@@ -13,6 +13,27 @@
 
 namespace viva {
 
+namespace {
+
+// Edits that make `b` match `a`; a star in `a` stands for anything.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    const bool star = a[i - 1] == '*';
+    size_t diagonal = row[0];
+    row[0] += star ? 0 : 1;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t up = row[j];
+      row[j] = star ? std::min(row[j], row[j - 1]) : std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+      diagonal = up;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
 std::string_view name(Layout layout) noexcept {
   switch (layout) {
     case Layout::kPlain: return "safetensors";
@@ -45,9 +66,15 @@ Choice parse_choice(std::string_view text, bool gguf) {
   // A format that both worlds have carries other bytes in GGUF and is a format of its own there.
   auto parsed = gguf ? parse_format(std::string(text) + "-gguf") : std::nullopt;
   if (!parsed) parsed = parse_format(text);
-  std::string known;
-  for (const Format* f : formats()) known += fmt::format("{}{}", known.empty() ? "" : ", ", f->name);
-  if (!parsed) throw Error(Code::kUsage, "format", fmt::format("there is no format '{}'", text), "formats: " + known);
+  if (!parsed) {
+    std::string known;
+    std::string_view near;
+    for (const Format* f : formats()) {
+      known += fmt::format("{}{}", known.empty() ? "" : ", ", f->name);
+      if (near.empty() || edit_distance(text, f->name) < edit_distance(text, near)) near = f->name;
+    }
+    throw Error(Code::kUsage, "format", fmt::format("there is no format '{}'", text), fmt::format("did you mean {}? formats: {}", near, known));
+  }
   const Format* format = parsed->format;
   choice.format = format;
   choice.coding = parsed->coding;
@@ -102,21 +129,6 @@ bool is_head(std::string_view name) {
 bool is_router(std::string_view name) {
   return name.ends_with(".gate.weight") || name.ends_with(".router.weight") || name.ends_with(".gate.wg.weight") ||
          name.ends_with("shared_expert_gate.weight") || name.ends_with("ffn_gate_inp.weight");
-}
-
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t up = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = up;
-    }
-  }
-  return row[b.size()];
 }
 
 // Does the file name its weights as modules (X.weight), or is every matrix a weight of its own?
