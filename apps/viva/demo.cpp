@@ -30,6 +30,7 @@ void check(const Machine& machine, const io::Checkpoint& source, Result& result,
   std::map<std::string, double, std::less<>> reported;
   for (const CompressedTensor& t : result.report.tensors) reported[t.name] = t.sqnr_db;
   std::vector<kernels::ErrorSums> sums(source.weights().size());
+  std::vector<char> quantized(sums.size());
   machine.parallel_for(sums.size(), [&](size_t i) {
     watcher.check();
     const io::Weight& before = source.weights()[i];
@@ -52,7 +53,9 @@ void check(const Machine& machine, const io::Checkpoint& source, Result& result,
       constexpr uint64_t kStep = 128 * 1024;
       for (uint64_t at = 0; at < before.count(); at += kStep) add(at, std::min(kStep, before.count() - at));
     }
-    const auto expected = reported.find(before.name);
+    // The report has the names of the result, which in GGUF are not the model's own.
+    const auto expected = reported.find(after->stored.front().tensor.name);
+    quantized[i] = expected != reported.end();
     const double sqnr = sums[i].sqnr_db();
     const bool same = expected == reported.end() ? std::isinf(sqnr) : std::fabs(sqnr - expected->second) < 1e-6;
     if (!same) {
@@ -64,7 +67,7 @@ void check(const Machine& machine, const io::Checkpoint& source, Result& result,
   double weighted = 0, values = 0;
   for (size_t i = 0; i < sums.size(); ++i) {
     ++result.checked;
-    if (!reported.count(source.weights()[i].name)) continue;
+    if (!quantized[i]) continue;
     result.sums.merge(sums[i]);
     weighted += sums[i].sqnr_db() * static_cast<double>(sums[i].count);
     values += static_cast<double>(sums[i].count);
