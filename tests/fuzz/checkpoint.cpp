@@ -1,5 +1,7 @@
 #include "viva/io/checkpoint.h"
 
+#include <unistd.h>
+
 #include <fstream>
 
 #include "fuzz/fuzz.h"

@@ -56,3 +56,25 @@ put("checkpoint", "bitsandbytes", model({**config, "quantization_config": q}, {
 put("checkpoint", "int8", model({**config, "quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, {
     "a.weight": entry("I8", [4, 8], 0, 32), "a.SCB": entry("F32", [4], 32, 48), "a.weight_format": entry("U8", [], 48, 49)},
     {"b": entry("I64", [], 0, 8)}))
+
+
+def text(s):
+    return struct.pack("<Q", len(s)) + s.encode()
+
+
+def gguf(tensors, metadata, data, version=3):
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(metadata))
+    for key, kind, value in metadata:
+        out += text(key) + struct.pack("<I", kind) + value
+    for name, shape, kind, offset in tensors:
+        out += text(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", d) for d in shape)
+        out += struct.pack("<IQ", kind, offset)
+    return out + bytes(-len(out) % 32) + data
+
+
+llama = [("general.architecture", 8, text("llama")), ("llama.embedding_length", 4, struct.pack("<I", 64)),
+         ("llama.attention.head_count", 4, struct.pack("<I", 4)), ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2) + text("a") + text("b"))]
+put("gguf", "plain", gguf([("token_embd.weight", [32, 4], 0, 0), ("blk.0.attn_q.weight", [8, 64], 1, 512)], llama, bytes(512 + 1024)))
+put("gguf", "q4_0", gguf([("blk.0.attn_k.weight", [32, 32], 2, 0)], llama, bytes(576)))
+put("gguf", "nvfp4", gguf([("blk.0.ffn_up.weight", [64, 4], 40, 0), ("blk.0.ffn_up.scale", [1], 0, 160)], llama, bytes(160 + 32)))
+put("gguf", "version2", gguf([], llama[:1], b"", 2))
