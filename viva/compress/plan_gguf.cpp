@@ -31,11 +31,6 @@ io::Placement gguf_placement(const std::string& name, const std::vector<uint64_t
   for (size_t d = 0; d + 1 < shape.size(); ++d) p.view.rows *= shape[d];
   p.tensors = {{name, DType::kU8, shape, 0, p.view.rows * format.row_bytes(p.view.cols, coding)}};
   p.pieces = {{0}};
-  // The reference encoder of ggml knows no second-level scale.
-  if (const auto scale = io::gguf_scale_name(name); format.share != nullptr && scale && coding.encoder == Encoder::kBest) {
-    p.tensors.push_back({*scale, DType::kF32, {1}, 0, 4});
-    p.constants.push_back({1, [](const Shared& shared) { return std::string(reinterpret_cast<const char*>(&shared.scale), 4); }});
-  }
   return p;
 }
 
@@ -118,13 +113,6 @@ void Plan::place_gguf_in_gguf(const std::vector<Decision>& decisions) {
   io::set(metadata_, "general.quantization_version", uint32_t{2});
   const bool tied = model.find_stored("output.weight") == nullptr;
   const bool plain = main.format->name == "f32" || main.format->name == "f16" || main.format->name == "bf16";
-  const auto architectures = io::gguf_architectures();
-  const bool known = std::find(architectures.begin(), architectures.end(), model.architecture()) != architectures.end();
-  if (main.format->share != nullptr && encoder_ == Encoder::kBest && !known) {
-    throw Error(Code::kUsage, "compress",
-                fmt::format("llama.cpp may not read the tensor scales of {} for the architecture {}", base, io::quote(model.architecture())),
-                "--encoder reference does without them");
-  }
   for (size_t i = 0; i < decisions.size(); ++i) {
     const io::Weight& w = model.weights()[i];
     const Decision& decision = decisions[i];

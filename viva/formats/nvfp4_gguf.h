@@ -1,6 +1,7 @@
 // NVFP4 of ggml: blocks of 64, four scale bytes (E4M3 without sign) and four times eight bytes of E2M1 codes,
-// the halves of sixteen values in the two nibbles. `Shared::scale` is the tensor's own factor, which GGUF
-// keeps in a tensor beside it (`NAME.scale`) and which ggml's encoder does not use.
+// the halves of sixteen values in the two nibbles. `Shared::scale` is the tensor's own factor, which GGUF may
+// keep in a tensor beside it (`NAME.scale`): files that have one are read with it, but none is written, because not
+// every reader applies it (gguf-py does not). Weights of std 0.02 then fall on subnormal scales, as with ggml's encoder.
 
 #include "viva/formats/levels-inl.h"
 
@@ -22,12 +23,6 @@ struct Nvfp4Gguf {
   };
 
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF8E4M3}}; }
-
-  // The reference stores no tensor scale; best takes the largest value to the largest block scale.
-  static Shared share(const Observed& seen, const Coding& coding) noexcept {
-    const float s = seen.absmax / 2688.0f;
-    return {.scale = coding.encoder == Encoder::kBest && s > 0x1p-100f && s < 0x1p100f ? s : 1.0f};
-  }
 
   static VIVA_INL Fit fit_of(I byte, const Coding& coding) {
     return {select(byte == I(0x7f), F(0.0f), e4m3_value(byte)) * F(coding.shared.scale), byte};
