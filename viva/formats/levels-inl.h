@@ -192,7 +192,7 @@ VIVA_INL M beats(F error, F reference) { return error < reference * F(1.0f - 1e-
 // On Gaussian weights this equals a search of all bytes to 0.001 dB.
 // The E4M3 scale byte, from two below `start` (which takes the largest value to 6) to eight above (3), of
 // lowest error.
-VIVA_INL I search_nvfp4_byte(const F* x, size_t n, I start, F tensor_scale) {
+VIVA_INL I search_nvfp4_byte(const F* x, size_t n, F absmax, I start, F tensor_scale) {
   F lowest(__builtin_inff());
   I byte = start;
   for (int k = -2; k <= 8; ++k) {
@@ -200,7 +200,9 @@ VIVA_INL I search_nvfp4_byte(const F* x, size_t n, I start, F tensor_scale) {
     b = select(b < I(1), I(1), select(I(0x7e) < b, I(0x7e), b));
     const F scale = e4m3_value(b) * tensor_scale;
     const F error = e2m1_error(x, n, F(1.0f) / scale) * (scale * scale);
-    const M better = error < lowest;
+    // Only where the largest value becomes 3 or more: what was found once is then in reach a second time, also where
+    // scales are subnormal and far apart.
+    const M better = (error < lowest) & (scale * F(2.5f) < absmax);
     lowest = select(better, error, lowest);
     byte = select(better, b, byte);
   }

@@ -43,7 +43,7 @@ struct Nvfp4 {
 
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
-    const Fit found = fit_of(search_nvfp4_byte(x, n, first.byte, F(1.0f) / F(coding.shared.scale)), coding);
+    const Fit found = fit_of(search_nvfp4_byte(x, n, absmax_of(x, n), first.byte, F(1.0f) / F(coding.shared.scale)), coding);
     const M better =
         in_reach(absmax_of(x, n)) & beats(error_of<Nvfp4>(x, n, found), error_of<Nvfp4>(x, n, first));
     return {select(better, found.scale, first.scale), select(better, found.byte, first.byte)};

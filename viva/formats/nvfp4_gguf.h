@@ -40,7 +40,7 @@ struct Nvfp4Gguf {
     const Fit first = reference(x, n, coding);
     const F absmax = absmax_of(x, n);
     const I start = e4m3_bits(absmax / F(6.0f) / F(coding.shared.scale));
-    const Fit found = fit_of(search_nvfp4_byte(x, n, start, F(coding.shared.scale)), coding);
+    const Fit found = fit_of(search_nvfp4_byte(x, n, absmax, start, F(coding.shared.scale)), coding);
     const M better =
         in_reach(absmax) & beats(error_of<Nvfp4Gguf>(x, n, found), error_of<Nvfp4Gguf>(x, n, first));
     return {select(better, found.scale, first.scale), select(better, found.byte, first.byte)};

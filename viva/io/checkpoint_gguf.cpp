@@ -48,6 +48,8 @@ struct Found {
   size_t file;
 };
 
+constexpr int kNvfp4 = 40;  // in ggml's numbers
+
 class Reader {
  public:
   explicit Reader(const std::filesystem::path& path) {
@@ -131,7 +133,7 @@ class Reader {
     p.view = {w.rows(), w.cols(), 0};
     p.pieces = {{0}};
     const auto scale = gguf_scale_name(w.name);
-    if (format.share == nullptr || !scale || taken_.count(*scale) == 0) return;
+    if (format.gguf_type != kNvfp4 || !scale || taken_.count(*scale) == 0) return;
     const Found& found = at_.at(*scale);
     w.stored.push_back(stored(*found.tensor, found.file, DType::kF32));
     uint8_t bytes[4];
