@@ -9,34 +9,17 @@
 #include <map>
 #include <random>
 
+#include "targets.h"
 #include "viva/formats/format.h"
 
 namespace viva {
 namespace {
 
+using test::Aligned;
+using test::targets_of;
+
 constexpr const char* kFormats[] = {"nf4",   "nf4-dq",     "fp4", "nvfp4",    "nvfp4-gguf",
                                     "mxfp4", "mxfp4-gguf", "fp8", "fp8-block"};
-
-std::vector<std::pair<std::string, const FormatCode*>> targets_of(const Format& f) {
-  std::vector<std::pair<std::string, const FormatCode*>> list = {
-      {"scalar", f.code[static_cast<size_t>(Target::kScalar)]}};
-  const auto add = [&](const char* name, Target t, bool runs) {
-    if (runs && f.code[static_cast<size_t>(t)] != nullptr)
-      list.emplace_back(name, f.code[static_cast<size_t>(t)]);
-  };
-  add("sse4", Target::kSse4, __builtin_cpu_supports("sse4.2"));
-  add("avx2", Target::kAvx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-  add("avx3", Target::kAvx3,
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-          __builtin_cpu_supports("avx512vl"));
-  return list;
-}
-
-struct Aligned {
-  explicit Aligned(size_t n) : data(static_cast<float*>(std::aligned_alloc(64, (n * 4 + 64) / 64 * 64))) {}
-  ~Aligned() { std::free(data); }
-  float* data;
-};
 
 struct Matrix {
   size_t rows, cols;
