@@ -229,7 +229,9 @@ TEST_P(GoldenTensors, DecodedAndWrittenAgain) {
       values += want.size();
     }
     EXPECT_GE(inputs_seen, 3u);
-    if (GetParam().decodable) EXPECT_GT(values, 4000u);
+    if (GetParam().decodable) {
+      EXPECT_GT(values, 4000u);
+    }
     EXPECT_EQ(c.weights().size(), inputs_seen);  // nothing is left over
   }
 }

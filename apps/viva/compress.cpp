@@ -27,7 +27,7 @@ ordered_json to_json(const CompressReport& r, bool dry_run) {
                     {"destination", r.destination},
                     {"format", r.format},
                     {"layout", r.layout},
-                    {"encoder", r.encoder == Encoder::kBest ? "best" : "reference"},
+                    {"encoder", name(r.encoder)},
                     {"dry_run", dry_run},
                     {"seconds", r.seconds},
                     {"bytes_in", r.bytes_in},
@@ -56,7 +56,7 @@ double mean_sqnr(const CompressReport& r) {
 }
 
 void print_table(const CompressReport& r, bool dry_run, bool all) {
-  fmt::print("{} -> {} ({}, {}, {} encoder)\n\n", r.source, r.destination, r.format, r.layout, r.encoder == Encoder::kBest ? "best" : "reference");
+  fmt::print("{} -> {} ({}, {}, {} encoder)\n\n", r.source, r.destination, r.format, r.layout, name(r.encoder));
   std::map<std::string, std::pair<size_t, uint64_t>> formats, reasons;
   for (const CompressedTensor& t : r.tensors) {
     auto& f = formats[t.format];

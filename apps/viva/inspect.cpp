@@ -13,13 +13,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string lower(std::string_view text) {
-  std::string s(text);
-  for (char& c : s) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return s;
-}
-
-std::string format_of(const io::Weight& w) { return w.format.empty() ? lower(name(w.dtype)) : w.format; }
 
 // GGUF tensors go by the names that the file has.
 const std::string& shown_name(const io::Checkpoint& model, const io::Weight& w) {
@@ -39,8 +32,8 @@ double bits(uint64_t bytes, uint64_t parameters) {
 std::vector<Bin> histogram(const io::Checkpoint& model) {
   std::map<std::string, Bin> bins;
   for (const io::Weight& w : model.weights()) {
-    Bin& b = bins[format_of(w)];
-    b.format = format_of(w);
+    Bin& b = bins[w.stored_as()];
+    b.format = w.stored_as();
     ++b.count;
     b.parameters += w.count();
     b.bytes += w.bytes();
@@ -68,7 +61,7 @@ ordered_json to_json(const io::Checkpoint& model, uint64_t weight_bytes, const S
     const io::Weight& w = model.weights()[i];
     ordered_json entry = {{"name", shown_name(model, w)},
                           {"dtype", name(w.dtype)},
-                          {"format", format_of(w)},
+                          {"format", w.stored_as()},
                           {"shape", w.shape},
                           {"bytes", w.bytes()}};
     if (!w.stored.empty()) {
@@ -127,7 +120,7 @@ void print_table(const io::Checkpoint& model, uint64_t weight_bytes, const Stats
   if (tensors) {
     fmt::print("\n  {:<52} {:<14} {:<20} {:>12}  {}\n", "tensor", "format", "shape", "bytes", "file, offset");
     for (const io::Weight& w : model.weights()) {
-      fmt::print("  {:<52} {:<14} {:<20} {:>12}  {}, {}\n", shown_name(model, w), format_of(w),
+      fmt::print("  {:<52} {:<14} {:<20} {:>12}  {}, {}\n", shown_name(model, w), w.stored_as(),
                  fmt::format("({})", fmt::join(w.shape, ", ")), w.bytes(),
                  w.stored.empty() ? "" : model.files()[w.stored[0].file].path().filename().string(),
                  w.stored.empty() ? 0 : w.stored[0].tensor.offset);

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "pages.h"
+#include "viva/base/nearest.h"
 #include "viva/compress/plan.h"
 #include "word.h"
 
@@ -17,6 +18,7 @@ namespace {
 // The exit codes that scripts rely on.
 int exit_code(Code code) {
   switch (code) {
+    case Code::kRefused: return 1;
     case Code::kUsage: return 2;
     case Code::kBadInput: return 3;
     case Code::kResource: return 4;
@@ -37,23 +39,8 @@ int output_failed(int error) {
   return complain(4, fmt::format("cannot write to standard output: {}", std::generic_category().message(error)));
 }
 
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t up = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = up;
-    }
-  }
-  return row[b.size()];
-}
-
 std::string nearest(std::string_view text, const std::vector<std::string>& known) {
-  const auto best = std::min_element(known.begin(), known.end(), [&](auto& a, auto& b) { return distance(text, a) < distance(text, b); });
+  const auto best = std::min_element(known.begin(), known.end(), [&](auto& a, auto& b) { return edit_distance(text, a) < edit_distance(text, b); });
   return best == known.end() ? "" : *best;
 }
 
@@ -132,7 +119,7 @@ int explain(const CLI::App& app, const CLI::ParseError& e, const std::vector<std
 }
 
 int run(int argc, char** argv) {
-  const std::vector<Word> words = {word_formats(), word_inspect(), word_compress(), word_compare(), word_verify(), word_bench(), word_demo()};
+  const std::vector<Word> words = {word_formats(), word_inspect(), word_compress(), word_convert(), word_compare(), word_verify(), word_bench(), word_demo()};
   CLI::App app("viva makes models fit: it compresses large language models into smaller files that their own tools load, and reports how good they are.", "viva");
   const std::string version = fmt::format("viva {}", kVersion);
   app.set_version_flag("--version", version);

@@ -111,9 +111,9 @@ Watcher Common::watcher() const {
     const std::string text = fmt::format("{}: {} of {}, {}/s, {:.0f} s left", p.what, human_bytes(static_cast<double>(p.done)),
                                          human_bytes(static_cast<double>(p.total)), human_bytes(rate), left);
     if (mode == "lines") {
-      // One line every ten seconds is enough for a log.
-      if (!fresh && !end && now - state->last < std::chrono::seconds(10)) return;
-      if (end && fresh) return;
+      // One line every ten seconds is enough for a log; short steps need none.
+      constexpr auto kPause = std::chrono::seconds(10);
+      if (now - state->start < kPause || (!end && now - state->last < kPause)) return;
       state->last = now;
       say(text + "\n");
       return;

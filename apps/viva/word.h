@@ -44,6 +44,7 @@ Word word_inspect();
 Word word_compare();
 Word word_verify();
 Word word_compress();
+Word word_convert();
 Word word_bench();
 Word word_demo();
 

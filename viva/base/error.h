@@ -9,6 +9,7 @@ namespace viva {
 
 // What kind of answer an error is; apps map it to the exit code of the program.
 enum class Code {
+  kRefused,    // the honest answer is no (exit 1)
   kUsage,      // the caller asked for something that makes no sense (exit 2)
   kBadInput,   // a file or a tensor is not what it should be (exit 3)
   kResource,   // disk, memory, permission, lock (exit 4)

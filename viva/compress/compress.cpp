@@ -1,5 +1,7 @@
 #include "viva/compress/compress.h"
 
+#include "viva/compress/convert.h"
+
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -102,7 +104,7 @@ std::vector<bool> find_nonfinite(const Machine& machine, const io::Checkpoint& m
   return {odd.begin(), odd.end()};
 }
 
-CompressReport report_of(const Machine& machine, const Plan& plan, const CompressOptions& options, const std::vector<Outcome>& outcomes) {
+CompressReport report_of(const Machine& machine, const Plan& plan, const PlanOptions& options, const std::vector<Outcome>& outcomes) {
   CompressReport r;
   r.source = plan.model.path().string();
   r.format = plan.main.text;
@@ -122,7 +124,7 @@ CompressReport report_of(const Machine& machine, const Plan& plan, const Compres
       continue;
     }
     const kernels::ErrorSums& sums = outcomes[i].sums;
-    r.tensors.push_back({item.name, item.choice.text, item.reason, w.bytes(), item.bytes(), w.count(), sums.sqnr_db(), sums.mean_error()});
+    r.tensors.push_back({item.name, w.stored_as(), item.choice.text, item.reason, w.bytes(), item.bytes(), w.count(), sums.sqnr_db(), sums.mean_error(), sums.max_error});
     before += w.bytes();
     after += item.bytes();
     values += w.count();
@@ -140,7 +142,7 @@ bool within(const fs::path& inner, const fs::path& outer) {
   return std::mismatch(out.begin(), out.end(), in.begin(), in.end()).first == out.end();
 }
 
-CompressReport run(const Machine& machine, const fs::path& source, const fs::path& target, const fs::path& parent, const CompressOptions& options) {
+CompressReport run(const Machine& machine, const fs::path& source, const fs::path& target, const fs::path& parent, const PlanOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   const io::Checkpoint model = io::Checkpoint::open(source);
@@ -186,6 +188,7 @@ CompressReport run(const Machine& machine, const fs::path& source, const fs::pat
   } catch (const Error& e) {
     // A disk that filled up meanwhile: say how much is missing now.
     if (e.code() == Code::kResource) check_disk(plan, parent, &staging, options.disk);
+    if (e.code() == Code::kRefused) staging.discard();
     throw;
   }
   options.watcher.check();
@@ -199,9 +202,7 @@ CompressReport run(const Machine& machine, const fs::path& source, const fs::pat
   return report;
 }
 
-}  // namespace
-
-CompressReport compress(const Machine& machine, const fs::path& source, const fs::path& destination, const CompressOptions& options) {
+CompressReport run(const Machine& machine, const fs::path& source, const fs::path& destination, const PlanOptions& options) {
   fs::path target = destination.lexically_normal();
   if (!target.has_filename()) target = target.parent_path();
   if (target.empty() || target.filename() == "." || target.filename() == "..") {
@@ -213,6 +214,30 @@ CompressReport compress(const Machine& machine, const fs::path& source, const fs
     throw Error(Code::kResource, "compress",
                 fmt::format("{}: {}", e.path1().empty() ? target.string() : e.path1().string(), e.code().message()));
   }
+}
+
+}  // namespace
+
+CompressReport compress(const Machine& machine, const fs::path& source, const fs::path& destination, const CompressOptions& options) {
+  return run(machine, source, destination, options);
+}
+
+ConvertReport convert(const Machine& machine, const fs::path& source, const fs::path& destination, const ConvertOptions& options) {
+  CompressOptions o;
+  o.format = options.to;
+  o.encoder = Encoder::kExact;
+  o.shard = options.shard;
+  o.disk = options.disk;
+  o.dry_run = options.dry_run;
+  o.force = options.force;
+  o.fresh = options.fresh;
+  o.watcher = options.watcher;
+  PlanOptions plan(o);
+  plan.convert = true;
+  plan.exact = !options.requantize;
+  ConvertReport report{run(machine, source, destination, plan), false};
+  report.lossless = !options.dry_run && std::all_of(report.tensors.begin(), report.tensors.end(), [](const CompressedTensor& t) { return t.max_error == 0; });
+  return report;
 }
 
 }  // namespace viva

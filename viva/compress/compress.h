@@ -25,9 +25,9 @@ struct CompressOptions {
 };
 
 struct CompressedTensor {
-  std::string name, format, reason;
+  std::string name, source_format, format, reason;
   uint64_t source_bytes = 0, bytes = 0, values = 0;
-  double sqnr_db = 0, mean_error = 0;
+  double sqnr_db = 0, mean_error = 0, max_error = 0;
 };
 struct KeptTensor {
   std::string name, reason;

@@ -12,7 +12,9 @@
 
 #include "viva/base/attempt.h"
 #include "viva/compress/job_worker.h"
+#include "viva/compress/sweep.h"
 #include "viva/io/gguf_names.h"
+#include "viva/io/quote.h"
 
 namespace viva {
 
@@ -25,11 +27,12 @@ uint64_t worker_bytes(const Plan& plan, Target target) {
     const io::Weight& w = plan.model.weights()[item.weight];
     for (size_t c : {size_t{0}, item.chunks.size() - 1}) {
       const io::Chunk& chunk = item.chunks[c];
-      const uint64_t values = chunk.rows * chunk.cols, size = std::max<uint64_t>(1, bytes(w.dtype));
+      const uint64_t values = chunk.rows * chunk.cols, size = std::max<uint64_t>(1, bytes(value_dtype(w)));
       const uint64_t packed = chunk.rows * item.placement.format->row_bytes(chunk.cols, item.placement.coding);
       const uint64_t strip = std::min<uint64_t>(values, strip_rows(item.placement, chunk) * chunk.cols);
       const uint64_t band = item.transposed || w.transposed ? values * size : 0;
-      most = std::max(most, values * size + band + 2 * packed + 8 * strip +
+      const uint64_t decoding = w.placement.format == nullptr ? 0 : reading_bytes(w) + 4 * values;
+      most = std::max(most, decoding + values * size + band + 2 * packed + 8 * strip +
                                 4 * item.placement.format->on(target).scratch(chunk.cols, item.placement.coding) + 1024);
     }
   }
@@ -53,7 +56,7 @@ uint64_t run_bytes(const Plan& plan, size_t workers) {
 
 Job::Job(const Machine& machine, const Plan& plan, size_t workers, const Watcher& watcher)
     : machine_(machine), plan_(plan), watcher_(watcher), outcomes_(plan.items.size()) {
-  for (size_t i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>());
+  for (size_t i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(plan.model, machine.target()));
   for (const io::InputFile& f : plan.model.files()) identities_.push_back(f.identity());
 }
 Job::~Job() = default;
@@ -69,7 +72,7 @@ uint64_t Job::source_bytes(const Task& t) const {
   const Item& item = plan_.items[t.item];
   if (item.placement.format == nullptr) return std::min(kCopy, item.bytes() - t.chunk * kCopy);
   const io::Chunk& c = item.chunks[t.chunk];
-  return c.rows * c.cols * bytes(plan_.model.weights()[item.weight].dtype);
+  return c.rows * c.cols * bytes(value_dtype(plan_.model.weights()[item.weight]));
 }
 
 Job::Tasks Job::tasks_of(const std::vector<size_t>& items) const {
@@ -95,7 +98,7 @@ std::string Job::identity(size_t i) const {
 
 // The same bytes may be values of another type.
 std::string Job::key(size_t i) const {
-  return fmt::format("{}|{}", plan_.items[i].key(), name(plan_.model.weights()[plan_.items[i].weight].dtype));
+  return fmt::format("{}|{}", plan_.items[i].key(), name(value_dtype(plan_.model.weights()[plan_.items[i].weight])));
 }
 
 void Job::look_at_memory() { peak_ = std::max(peak_, own_memory()); }
@@ -172,21 +175,28 @@ void Job::each_chunk(std::string_view what, const std::vector<size_t>& items, co
 
 namespace {
 
-// Reads the source bytes of a chunk in the order of the result.
-void read_source(const io::Checkpoint& model, const io::Weight& w, const Item& item, const io::Chunk& c, uint8_t* raw) {
-  const size_t size = bytes(w.dtype);
+// Reads the source's values of a chunk, as value_dtype, in the order of the result.
+void read_source(ValueReader& reader, const io::Checkpoint& model, const io::Weight& w, const Item& item, const io::Chunk& c, uint8_t* raw) {
+  const size_t size = bytes(value_dtype(w));
+  if (w.placement.format != nullptr && item.stored_order) {
+    reader.unpack(w, c.first_value, {reinterpret_cast<float*>(raw), c.rows * c.cols});
+    return;
+  }
+  const auto read = [&](uint64_t first, std::span<uint8_t> out) {
+    if (w.placement.format == nullptr) return model.read_plain(w, first, out);
+    reader.read(w, first, {reinterpret_cast<float*>(out.data()), out.size() / sizeof(float)});
+  };
   if (item.permuted_head_dim != 0) {
     for (uint64_t r = 0; r < c.rows; ++r) {
       const uint64_t from = io::hf_row(c.first_row + r, item.permuted_head_dim);
-      model.read_plain(w, from * c.cols, {raw + r * c.cols * size, c.cols * size});
+      read(from * c.cols, {raw + r * c.cols * size, c.cols * size});
     }
   } else if (item.transposed) {
-    io::read_transposed(w.cols(), w.rows(), size, c.first_value, {raw, c.rows * c.cols * size},
-                        [&](uint64_t first, std::span<uint8_t> out) { model.read_plain(w, first, out); });
+    io::read_transposed(w.cols(), w.rows(), size, c.first_value, {raw, c.rows * c.cols * size}, read);
   } else if (item.stored_order) {
     model.read_stored(w, 0, c.first_value * size, {raw, c.rows * c.cols * size});
   } else {
-    model.read_plain(w, c.first_value, {raw, c.rows * c.cols * size});
+    read(c.first_value, {raw, c.rows * c.cols * size});
   }
 }
 
@@ -219,9 +229,16 @@ void read_kept(const io::Checkpoint& model, const io::Weight& w, const Item& ite
     rest /= w.shape[d];
   }
   throw Error(Code::kBadInput, "compress",
-              fmt::format("{}: tensor '{}' has {} at [{}]", model.files()[w.stored[0].file].path().string(), w.name,
+              fmt::format("{}: tensor {} has {} at [{}]", model.files()[w.stored[0].file].path().string(), io::quote(w.name),
                           std::isnan(value) ? "NaN" : "infinity", at),
-              "--nonfinite keep leaves such tensors as they are");
+              "viva compress --nonfinite keep leaves such tensors as they are");
+}
+
+[[noreturn]] void refuse_inexact(const io::Weight& w, const Item& item, double error) {
+  throw Error(Code::kRefused, "convert",
+              fmt::format("{} is {}: as {} its values would change (by {:.3g}); nothing was written", io::quote(w.name),
+                          w.stored_as(), item.choice.text, error),
+              "--to f32 says every value; --requantize lets them change and reports by how much");
 }
 
 // What a tensor of a placement holds that no rows lie in.
@@ -238,13 +255,14 @@ void Job::observe_chunk(Worker& worker, const Task& t, Part& part) {
   const Item& item = plan_.items[t.item];
   const io::Weight& w = plan_.model.weights()[item.weight];
   const io::Chunk& c = item.chunks[t.chunk];
-  const size_t size = bytes(w.dtype), rows = strip_rows(item.placement, c);
+  const DType dtype = value_dtype(w);
+  const size_t size = bytes(dtype), rows = strip_rows(item.placement, c);
   uint8_t* raw = grow(worker.raw, c.rows * c.cols * size);
-  read_source(plan_.model, w, item, c, raw);
+  read_source(worker.reader, plan_.model, w, item, c, raw);
   const auto buffer = worker.strip(std::min<size_t>(rows, c.rows) * c.cols, 0);
   for (uint64_t r = 0; r < c.rows; r += rows) {
     const size_t n = std::min<uint64_t>(rows, c.rows - r);
-    kernels::widen(w.dtype, raw + r * c.cols * size, n * c.cols, buffer.x, machine_.target());
+    kernels::widen(dtype, raw + r * c.cols * size, n * c.cols, buffer.x, machine_.target());
     const size_t odd = kernels::first_nonfinite(buffer.x, n * c.cols, machine_.target());
     if (odd != n * c.cols) refuse_nonfinite(w, item, plan_.model, c.first_value + r * c.cols + odd, buffer.x[odd]);
     Observed seen;
@@ -259,6 +277,10 @@ void Job::observe() {
   for (size_t i = 0; i < plan_.items.size(); ++i) {
     const Item& item = plan_.items[i];
     if (item.placement.format == nullptr || item.placement.format->share == nullptr) continue;
+    if (item.shared) {
+      outcomes_[i].shared = *item.shared;
+      continue;
+    }
     sets[item.fused_set.empty() ? "=" + item.name : fmt::format("{}|{}", item.fused_set, item.choice.text)].push_back(i);
   }
   std::vector<size_t> items;
@@ -327,19 +349,22 @@ void Job::code_chunk(Worker& worker, const Task& t, Part& part, const Old* old, 
     part.broken = !read;
     if (part.broken) return;
   }
-  const size_t size = bytes(w.dtype), rows = strip_rows(item.placement, c);
+  const DType dtype = value_dtype(w);
+  const size_t size = bytes(dtype), rows = strip_rows(item.placement, c);
   uint8_t* raw = grow(worker.raw, c.rows * c.cols * size);
-  read_source(plan_.model, w, item, c, raw);
+  read_source(worker.reader, plan_.model, w, item, c, raw);
   part.source = hash_of({raw, c.rows * c.cols * size});
   const auto buffer = worker.strip(std::min<size_t>(rows, c.rows) * c.cols, code.scratch(c.cols, coding));
   for (uint64_t r = 0; r < c.rows; r += rows) {
     const size_t n = std::min<uint64_t>(rows, c.rows - r), values = n * c.cols;
-    kernels::widen(w.dtype, raw + r * c.cols * size, values, buffer.x, machine_.target());
+    kernels::widen(dtype, raw + r * c.cols * size, values, buffer.x, machine_.target());
     const size_t odd = kernels::first_nonfinite(buffer.x, values, machine_.target());
     if (odd != values) refuse_nonfinite(w, item, plan_.model, c.first_value + r * c.cols + odd, buffer.x[odd]);
     if (old == nullptr) code.encode(buffer.x, n, c.cols, coding, packed + r * row_bytes, buffer.work);
     code.decode(packed + r * row_bytes, n, c.cols, coding, buffer.y, buffer.work);
-    part.sums.merge(kernels::error_sums(buffer.x, buffer.y, values, machine_.target()));
+    const kernels::ErrorSums sums = kernels::error_sums(buffer.x, buffer.y, values, machine_.target());
+    if (plan_.exact && sums.max_error != 0) refuse_inexact(w, item, sums.max_error);
+    part.sums.merge(sums);
   }
   part.checksum = hash_of({packed, c.rows * row_bytes});
   io::scatter(item.placement, c, {packed, c.rows * row_bytes}, worker.pieces, write);
@@ -428,9 +453,9 @@ void Job::resume(Staging& staging) {
           });
         } else if (touched[t.item]) {
           const io::Chunk& c = item.chunks[t.chunk];
-          const size_t n = c.rows * c.cols * bytes(weight.dtype);
+          const size_t n = c.rows * c.cols * bytes(value_dtype(weight));
           uint8_t* raw = grow(w.raw, n);
-          read_source(plan_.model, weight, item, c, raw);
+          read_source(w.reader, plan_.model, weight, item, c, raw);
           p.source = hash_of({raw, n});
         }
         p.checksum = hash_of_part(item.placement, item.chunks, t.chunk, result(t.item), w.packed, w.pieces);
@@ -442,7 +467,8 @@ void Job::resume(Staging& staging) {
           return text;
         });
         Outcome& o = outcomes_[i];
-        if (hashes.checksum != expected[i].checksum || (touched[i] && hashes.source != expected[i].source)) {
+        const bool changed = plan_.exact && o.sums.max_error != 0;  // an earlier run was allowed to
+        if (changed || hashes.checksum != expected[i].checksum || (touched[i] && hashes.source != expected[i].source)) {
           o = {};
           return;
         }

@@ -8,6 +8,7 @@
 
 #include "viva/base/checked.h"
 #include "viva/compress/job.h"
+#include "viva/compress/value_reader.h"
 
 // What the files of Job share and nobody else needs.
 namespace viva {
@@ -19,6 +20,9 @@ inline size_t strip_rows(const io::Placement& p, const io::Chunk& chunk) {
   return std::max<size_t>(step, kStrip / std::max<uint64_t>(1, chunk.cols) / step * step);
 }
 
+// What the values of a weight are read as: packed ones are decoded.
+inline DType value_dtype(const io::Weight& w) { return w.placement.format == nullptr ? w.dtype : DType::kF32; }
+
 template <class T>
 T* grow(std::vector<T>& v, size_t n) {
   if (v.size() < n) v.resize(n);
@@ -27,6 +31,9 @@ T* grow(std::vector<T>& v, size_t n) {
 
 // Buffers of one thread; they grow to what the largest chunk needs and no further.
 struct Job::Worker {
+  Worker(const io::Checkpoint& model, Target target) : reader(model, target) {}
+
+  ValueReader reader;
   std::vector<uint8_t> raw, packed, pieces;
   std::vector<float> floats;
 

@@ -4,12 +4,14 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "viva/base/checked.h"
 #include "viva/io/bitsandbytes.h"
 #include "viva/io/compressed_tensors.h"
+#include "viva/io/gguf_to_hf.h"
 #include "viva/io/quote.h"
 #include "viva/io/safetensors.h"
 
@@ -29,12 +31,13 @@ DType plain_dtype(std::string_view format) {
 
 std::string torch_dtype(DType t) { return t == DType::kBF16 ? "bfloat16" : t == DType::kF16 ? "float16" : "float32"; }
 
-io::Placement plain_placement(const std::string& name, const io::Weight& w, const Format& format, const Coding& coding) {
+io::Placement plain_placement(const std::string& name, const std::vector<uint64_t>& shape, const Format& format, const Coding& coding) {
   io::Placement p;
   p.format = &format;
   p.coding = coding;
-  p.view = {w.rows(), w.cols(), 0};
-  p.tensors = {{name, plain_dtype(format.name), w.shape, 0, w.count() * bytes(plain_dtype(format.name))}};
+  p.view = {1, shape.empty() ? 1 : shape.back(), 0};
+  for (size_t d = 0; d + 1 < shape.size(); ++d) p.view.rows *= shape[d];
+  p.tensors = {{name, plain_dtype(format.name), shape, 0, p.view.rows * p.view.cols * bytes(plain_dtype(format.name))}};
   p.pieces = {{0}};
   return p;
 }
@@ -49,13 +52,9 @@ io::Placement kept_placement(const io::Weight& w) {
 }
 
 // What the source's kind of file cannot become in the Hugging Face layouts.
-void check_source(const io::Checkpoint& model, bool directory) {
-  if (model.kind() == io::Kind::kGguf && directory) {
-    throw Error(Code::kBadInput, "compress", fmt::format("{} has no config.json, which a model directory needs", model.path().string()),
-                "let the destination end in .gguf or .safetensors");
-  }
+void check_source(const io::Checkpoint& model, bool convert) {
   for (const io::Weight& w : model.weights()) {
-    if (model.kind() == io::Kind::kGguf && (!w.decodable || w.placement.format != nullptr)) {
+    if (!convert && model.kind() == io::Kind::kGguf && (!w.decodable || w.placement.format != nullptr)) {
       throw Error(Code::kBadInput, "compress", fmt::format("{} is {} already, which only GGUF files hold", io::quote(w.name), w.format),
                   "start from a file of f32, f16 or bf16; viva convert changes the container of quantized models");
     }
@@ -78,11 +77,20 @@ Coding coding_for(const Choice& choice, const io::Weight& w, Encoder encoder) {
   Coding c = choice.coding;
   c.encoder = encoder;
   c.arithmetic = w.dtype == DType::kBF16 || w.dtype == DType::kF16 ? w.dtype : DType::kF32;
+  // The scales of ggml's blocks are f16.
+  if (w.placement.format != nullptr && w.placement.format->gguf_type >= 0) c.arithmetic = DType::kF16;
   c.scale = c.arithmetic;
   return c;
 }
 
+// Values that a GGUF file of another kind than a language model's weight holds.
+bool is_rope_table(const io::Weight& w) { return w.name.starts_with("rope_freqs") || w.name.starts_with("rope_factors"); }
+
 }  // namespace
+
+bool says_all(const Format& format, const io::Weight& w) {
+  return w.placement.format == nullptr && (format.name == "f32" || plain_dtype(format.name) == w.dtype);
+}
 
 uint64_t Item::bytes() const {
   uint64_t n = 0;
@@ -101,16 +109,24 @@ std::string Item::key() const {
   return text;
 }
 
-Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const CompressOptions& options, const std::vector<bool>& nonfinite)
-    : model(source), encoder_(options.encoder) {
+Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const PlanOptions& options, const std::vector<bool>& nonfinite)
+    : model(source), convert(options.convert), exact(options.exact), encoder_(options.encoder), to_(options.format), config_(source.config()) {
   const bool gguf = destination.extension() == ".gguf";
-  main = parse_choice(options.format, gguf);
-  if (main.format == nullptr) throw Error(Code::kUsage, "compress", "'keep' is not a format to compress to", "use it in --rule");
-  layout = layout_for(main, gguf);
+  std::vector<Decision> decisions;
+  if (convert) {
+    Conversion c = decide_conversion(model, gguf, options.format);
+    main = std::move(c.main);
+    layout = c.layout;
+    decisions = std::move(c.decisions);
+  } else {
+    main = parse_choice(options.format, gguf);
+    if (main.format == nullptr) throw Error(Code::kUsage, "compress", "'keep' is not a format to compress to", "use it in --rule");
+    layout = layout_for(main, gguf);
+    std::vector<Rule> rules;
+    for (const std::string& r : options.rules) rules.push_back(parse_rule(r));
+    decisions = decide(model, main, layout, rules);
+  }
   directory = !gguf && destination.extension() != ".safetensors";
-  std::vector<Rule> rules;
-  for (const std::string& r : options.rules) rules.push_back(parse_rule(r));
-  std::vector<Decision> decisions = decide(model, main, layout, rules);
   for (size_t i = 0; i < nonfinite.size(); ++i) {
     if (nonfinite[i]) decisions[i] = {Choice{}, std::string(kNonfinite)};
   }
@@ -125,11 +141,11 @@ Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const Comp
     place_in_directory(decisions);
     plan_huggingface(options);
   }
-  if (std::none_of(items.begin(), items.end(), [](const Item& i) { return !i.kept; })) {
+  if (!convert && std::none_of(items.begin(), items.end(), [](const Item& i) { return !i.kept; })) {
     std::string first;
     for (const Item& i : items) {
       if (model.weights()[i.weight].shape.size() >= 2) {
-        first = fmt::format("'{}' is kept: {}", i.name, i.reason);
+        first = fmt::format("{} is kept: {}", io::quote(i.name), i.reason);
         break;
       }
     }
@@ -141,9 +157,11 @@ Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const Comp
 }
 
 void Plan::place_in_directory(std::vector<Decision>& decisions) {
-  check_source(model, directory);
+  check_source(model, convert);
+  if (model.kind() == io::Kind::kGguf && directory) make_config_of_gguf();
   for (size_t i = 0; i < decisions.size(); ++i) {
     const io::Weight& w = model.weights()[i];
+    if (directory && model.kind() == io::Kind::kGguf && is_rope_table(w)) continue;  // the config says it
     Item item;
     item.weight = i;
     item.name = w.name;
@@ -154,6 +172,8 @@ void Plan::place_in_directory(std::vector<Decision>& decisions) {
       item.placement = kept_placement(w);
     } else {
       const Coding coding = coding_for(item.choice, w, encoder_);
+      const Layout layout = layout_for(item.choice, false);
+      item.kept = convert && layout == Layout::kPlain && says_all(*item.choice.format, w);
       item.name = name_in(layout, w, *item.choice.format);
       item.transposed = decisions[i].transposed;
       const std::vector<uint64_t> shape = item.transposed ? std::vector<uint64_t>{w.cols(), w.rows()} : w.shape;
@@ -163,10 +183,14 @@ void Plan::place_in_directory(std::vector<Decision>& decisions) {
           break;
         case Layout::kCompressedTensors:
           item.placement = io::compressed_tensors_placement(item.name, w.shape, *item.choice.format, coding);
-          item.fused_set = io::fused_set(item.name);
+          if (convert && w.placement.format != nullptr && w.placement.format->name == "nvfp4-gguf" && item.choice.format->name == "nvfp4") {
+            item.shared = Shared{.scale = 1.0f / w.shared.scale};
+          } else {
+            item.fused_set = io::fused_set(item.name);
+          }
           break;
         default:
-          item.placement = plain_placement(item.name, w, *item.choice.format, coding);
+          item.placement = plain_placement(item.name, shape, *item.choice.format, coding);
           break;
       }
     }
@@ -174,7 +198,7 @@ void Plan::place_in_directory(std::vector<Decision>& decisions) {
   }
 }
 
-void Plan::plan_huggingface(const CompressOptions& options) {
+void Plan::plan_huggingface(const PlanOptions& options) {
   // Shards are filled in the order of the source; all tensors of a weight stay together.
   const uint64_t limit = directory ? options.shard : UINT64_MAX;
   std::vector<std::vector<size_t>> shards(1);
@@ -232,19 +256,49 @@ void Plan::plan_huggingface(const CompressOptions& options) {
   for (const std::string& name : side_files) side_bytes_ += fs::file_size(model.path() / name);
 }
 
+// The texts of a model directory, from a file that has everything in its metadata.
+void Plan::make_config_of_gguf() {
+  std::vector<io::NamedShape> names;
+  std::map<DType, uint64_t> values;
+  for (const io::Weight& w : model.weights()) {
+    names.push_back({w.name, w.shape});
+    if (w.placement.format == nullptr) values[w.dtype] += w.count();
+  }
+  DType dtype = DType::kF16;
+  if (main.format == nullptr) {
+    const auto most = std::max_element(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (most != values.end()) dtype = most->first;
+  } else if (layout == Layout::kPlain) {
+    dtype = plain_dtype(main.format->name);
+  }
+  io::HfFiles files = io::make_hf_files(model.gguf_metadata(), names, dtype);
+  for (auto& [name, text] : files.texts) {
+    if (name == "config.json") {
+      config_ = std::move(text);
+    } else {
+      texts.emplace_back(name, std::move(text));
+    }
+  }
+  warnings.insert(warnings.end(), files.warnings.begin(), files.warnings.end());
+}
+
 void Plan::make_texts() {
-  if (model.config().empty()) return;
-  ordered_json config = ordered_json::parse(model.config());
-  if (config.contains("quantization_config")) config.erase("quantization_config");
+  if (config_.empty()) return;
+  if (main.format == nullptr) {
+    texts.emplace_back("config.json", config_);
+    return;
+  }
+  ordered_json config = ordered_json::parse(config_);
+  for (const char* key : {"quantization_config", "compression_config"}) config.erase(key);
   DType dtype = DType::kF32;
   std::set<std::string> kept;
   bool head = false;
   for (const Item& item : items) {
     const io::Weight& w = model.weights()[item.weight];
-    const bool quantized = !item.kept;
+    const bool quantized = item.choice.format != nullptr && layout_for(item.choice, false) != Layout::kPlain;
     const std::string module = item.name.substr(0, item.name.size() - std::min<size_t>(item.name.size(), 7));
     if (quantized) {
-      dtype = w.dtype;
+      dtype = item.placement.coding.arithmetic;
       head |= module == "lm_head";
     } else if (w.shape.size() == 2 && item.name.ends_with(".weight") && item.reason != "embedding" && module != "lm_head") {
       kept.insert(module);  // heads of other names too: loaders leave out lm_head alone by themselves
@@ -260,7 +314,7 @@ void Plan::make_texts() {
   if (layout == Layout::kCompressedTensors) {
     std::vector<io::CompressedGroup> groups;
     for (const Item& item : items) {
-      if (item.kept) continue;
+      if (item.choice.format == nullptr || layout_for(item.choice, false) == Layout::kPlain) continue;
       const auto same = [&](const io::CompressedGroup& g) {
         return g.format == item.choice.format && g.coding.group == item.choice.coding.group;
       };
@@ -286,8 +340,8 @@ std::string Plan::header(size_t file, const std::vector<ItemHashes>& hashes) con
 }
 
 std::string Plan::manifest(const std::vector<ItemHashes>& hashes) const {
-  std::string text = fmt::format("{{\"viva\":\"{}\",\"format\":{},\"encoder\":\"{}\",\"tensors\":[", kVersion, json_text(main.text),
-                                 encoder_ == Encoder::kBest ? "best" : "reference");
+  const std::string how = convert ? fmt::format("\"convert\":{},", json_text(to_)) : "";
+  std::string text = fmt::format("{{\"viva\":\"{}\",{}\"format\":{},\"encoder\":\"{}\",\"tensors\":[", kVersion, how, json_text(main.text), name(encoder_));
   for (size_t i = 0; i < items.size(); ++i) {
     text += fmt::format("{}\n{{\"name\":{},\"format\":{},\"source\":\"{}\",\"checksum\":\"{}\"}}", i == 0 ? "" : ",", json_text(items[i].name),
                         json_text(items[i].choice.format == nullptr ? "keep" : items[i].choice.text), hashes[i].source, hashes[i].checksum);

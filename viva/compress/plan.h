@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,7 @@ struct Item {
   std::vector<Spot> spots;   // one per tensor of the placement
   std::vector<io::Chunk> chunks;
   std::string fused_set;     // weights of one set share their second-level scale; empty: alone
+  std::optional<Shared> shared;  // of a conversion: what the source's values share already
   bool kept = false;            // not what the run is about: copied, or only cast
   uint64_t permuted_head_dim = 0;  // rows are interleaved within heads of this height on their way (GGUF llama q, k)
   bool transposed = false;      // the result is (out, in), the source (in, out): GPT-2's Conv1D for bitsandbytes
@@ -53,16 +55,25 @@ struct ItemHashes {
   std::string checksum = std::string(32, '0');
 };
 
+// What a plan is made from.
+struct PlanOptions : CompressOptions {
+  PlanOptions(const CompressOptions& o) : CompressOptions(o) {}
+  // `viva convert`: packed sources are decoded; `format` may be empty. See decide_conversion.
+  bool convert = false;
+  bool exact = false;  // a value that would change stops the run
+};
+
 class Plan {
  public:
   // `nonfinite` (empty, or one for each weight): weights with NaN or infinity, which stay as they are.
-  Plan(const io::Checkpoint& model, const std::filesystem::path& destination, const CompressOptions& options,
+  Plan(const io::Checkpoint& model, const std::filesystem::path& destination, const PlanOptions& options,
        const std::vector<bool>& nonfinite = {});
 
   const io::Checkpoint& model;
   bool directory = true;
   Layout layout = Layout::kPlain;
-  Choice main;
+  Choice main;  // format null: a conversion that changes no tensor
+  bool convert = false, exact = false;  // of the options
   std::vector<Item> items;
   std::vector<PlannedFile> files;                            // weights
   std::vector<std::pair<std::string, std::string>> texts;    // small files of the result: name, content
@@ -81,21 +92,27 @@ class Plan {
   std::string fingerprint() const;
 
  private:
-  void plan_huggingface(const CompressOptions& options);
+  void plan_huggingface(const PlanOptions& options);
   void plan_gguf();
   void place_in_directory(std::vector<Decision>& decisions);
   void place_in_gguf(const std::vector<Decision>& decisions);
   void place_gguf_in_gguf(const std::vector<Decision>& decisions);
   void place_in_block(Item& item, const io::Weight& w, const std::vector<uint64_t>& shape, bool plain) const;
   void make_texts();
+  void make_config_of_gguf();
   std::string safetensors_header(size_t file, const std::vector<ItemHashes>& hashes) const;
   uint32_t ggml_type(const Item& item, size_t tensor) const;
   std::string gguf_header(const std::vector<ItemHashes>& hashes, std::vector<uint64_t>* offsets) const;
 
   Encoder encoder_;
+  std::string to_;      // of a conversion, as it was asked for
+  std::string config_;  // config.json as the source has it, or as its GGUF metadata says it
   io::GgufMetadata metadata_;  // GGUF
   uint64_t side_bytes_ = 0;
 };
+
+// Plain values that `format`, a plain one, says as they are whatever they are.
+bool says_all(const Format& format, const io::Weight& w);
 
 inline constexpr std::string_view kVersion = "0.1.0";
 

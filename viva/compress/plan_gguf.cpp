@@ -52,19 +52,18 @@ void Plan::place_in_gguf(const std::vector<Decision>& decisions) {
   warnings = gguf.warnings;
   metadata_ = std::move(gguf.metadata);
   extra = std::move(gguf.extra);
-  for (const auto& [i, reason] : places.skipped) warnings.push_back(fmt::format("'{}' is left out: {}", names[i].name, reason));
+  for (const auto& [i, reason] : places.skipped) warnings.push_back(fmt::format("{} is left out: {}", io::quote(names[i].name), reason));
   const bool plain = main.format->name == "f32" || main.format->name == "f16" || main.format->name == "bf16";
   for (const io::GgufPlace& place : places.tensors) {
     const io::Weight& w = model.weights()[place.source];
     const Decision& decision = decisions[place.source];
-    if (!w.decodable || w.placement.format != nullptr) {
-      throw Error(Code::kBadInput, "compress", fmt::format("'{}' is {} already", w.name, w.format), "viva convert changes the container of quantized models");
+    if (!w.decodable || (w.placement.format != nullptr && !convert)) {
+      throw Error(Code::kBadInput, "compress", fmt::format("{} is {} already", io::quote(w.name), w.format), "viva convert changes the container of quantized models");
     }
     Item item;
     item.weight = place.source;
     item.name = place.name;
     item.permuted_head_dim = place.head_dim;
-    const bool ruled = decision.reason.starts_with("rule ");
     const bool storable = w.dtype == DType::kF16 || w.dtype == DType::kBF16 || w.dtype == DType::kF32;
     if (decision.reason == kNonfinite && storable) {
       item.kept = true;
@@ -73,7 +72,7 @@ void Plan::place_in_gguf(const std::vector<Decision>& decisions) {
       items.push_back(std::move(item));
       continue;
     }
-    if (ruled && place.shape.size() >= 2) {
+    if (decision.fixed && place.shape.size() >= 2) {
       item.choice = decision.choice.format != nullptr ? decision.choice : parse_choice(plain_of(w.dtype), true);
       item.reason = decision.reason;
     } else {
@@ -82,6 +81,7 @@ void Plan::place_in_gguf(const std::vector<Decision>& decisions) {
       item.reason = chosen.reason;
     }
     place_in_block(item, w, place.shape, plain);
+    item.transposed = decision.transposed;
     // The values of a bias change places one by one.
     if (item.permuted_head_dim != 0 && place.shape.size() == 1) item.placement.view = {place.shape[0], 1, 0};
     items.push_back(std::move(item));
@@ -91,12 +91,13 @@ void Plan::place_in_gguf(const std::vector<Decision>& decisions) {
 void Plan::place_in_block(Item& item, const io::Weight& w, const std::vector<uint64_t>& shape, bool plain) const {
   const uint64_t block = io::find_ggml_type(ggml_name(*item.choice.format))->block;
   if (!shape.empty() && shape.back() % block != 0) {
-    throw Error(Code::kBadInput, "compress", fmt::format("'{}' has rows of {} values, {} needs a multiple of {}", w.name, shape.back(), item.choice.text, block),
+    throw Error(Code::kBadInput, "compress", fmt::format("{} has rows of {} values, {} needs a multiple of {}", io::quote(w.name), shape.back(), item.choice.text, block),
                 fmt::format("--rule '{}=f16'", w.name));
   }
   const std::string_view name = item.choice.format->name;
-  item.kept = !plain && (name == "f32" || name == "f16" || name == "bf16");
-  if (item.kept) item.reason = fmt::format("{} ({})", item.reason, name);
+  const bool to_plain = name == "f32" || name == "f16" || name == "bf16";
+  item.kept = to_plain && (convert ? says_all(*item.choice.format, w) : !plain);
+  if (item.kept) item.reason = fmt::format("{} ({})", item.reason.empty() ? "as it is" : item.reason, name);
   Coding coding = item.choice.coding;
   coding.encoder = encoder_;
   item.placement = gguf_placement(item.name, shape, *item.choice.format, coding);
@@ -105,14 +106,14 @@ void Plan::place_in_block(Item& item, const io::Weight& w, const std::vector<uin
 // The names, order and metadata of a GGUF file stay; its plain weights get the types that llama.cpp's own quantizer would
 // give them, as far as viva's encoders go.
 void Plan::place_gguf_in_gguf(const std::vector<Decision>& decisions) {
-  const std::string base(ggml_name(*main.format));
   for (const io::GgufEntry& e : model.gguf_metadata()) {
     if (!e.key.starts_with("split.") && e.key != "general.alignment" && e.key != "viva.manifest") metadata_.push_back(e);
   }
+  const std::string base(main.format == nullptr ? "" : ggml_name(*main.format));
   if (const auto type = io::gguf_file_type(base)) io::set(metadata_, "general.file_type", *type);
-  io::set(metadata_, "general.quantization_version", uint32_t{2});
+  if (main.format != nullptr) io::set(metadata_, "general.quantization_version", uint32_t{2});
   const bool tied = model.find_stored("output.weight") == nullptr;
-  const bool plain = main.format->name == "f32" || main.format->name == "f16" || main.format->name == "bf16";
+  const bool plain = base == "f32" || base == "f16" || base == "bf16";
   for (size_t i = 0; i < decisions.size(); ++i) {
     const io::Weight& w = model.weights()[i];
     const Decision& decision = decisions[i];
@@ -120,10 +121,11 @@ void Plan::place_gguf_in_gguf(const std::vector<Decision>& decisions) {
     item.weight = i;
     item.name = w.stored[0].tensor.name;
     item.stored_order = true;
-    const bool ruled = decision.reason.starts_with("rule "), coded = w.placement.format != nullptr || !w.decodable;
-    if (coded || !info(w.dtype).floating || w.dtype == DType::kF64 || decision.reason == kNonfinite || (ruled && decision.choice.format == nullptr)) {
+    const bool ruled = decision.fixed, coded = (w.placement.format != nullptr && !convert) || !w.decodable;
+    if (main.format == nullptr || coded || !info(w.dtype).floating || w.dtype == DType::kF64 || decision.reason == kNonfinite || (ruled && decision.choice.format == nullptr)) {
       item.kept = true;
-      item.reason = coded                     ? fmt::format("already {}", w.format)
+      item.reason = main.format == nullptr    ? decision.reason
+                    : coded                   ? fmt::format("already {}", w.format)
                     : !info(w.dtype).floating  ? "not floating point"
                     : w.dtype == DType::kF64   ? "f64"
                                                : decision.reason;

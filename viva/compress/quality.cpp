@@ -19,13 +19,6 @@ std::string_view plain_name(std::string_view name) {
   return name.starts_with("model.") ? name.substr(6) : name;
 }
 
-std::string format_of(const io::Weight& w) {
-  std::string text = w.format.empty() ? std::string(name(w.dtype)) : w.format;
-  if (w.format.empty())
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
 // Counterparts by name; a tied head that one side leaves out is its embedding.
 class Names {
  public:
@@ -67,8 +60,8 @@ ComparedTensor figures(const Pair& p) {
   ComparedTensor t;
   t.name = p.a->name;
   t.name_b = p.b->name;
-  t.format_a = format_of(*p.a);
-  t.format_b = format_of(*p.b);
+  t.format_a = p.a->stored_as();
+  t.format_b = p.b->stored_as();
   t.values = p.a->count();
   t.sqnr_db = p.sums.sqnr_db();
   t.mean_error = p.sums.mean_error();
@@ -120,7 +113,7 @@ CompareReport compare(const Machine& machine, const io::Checkpoint& a, const io:
     } else if (!w.decodable || !v.decodable) {
       if (!same_stored_bytes(a, w, b, v))
         report.mismatches.push_back(
-            {w.name, fmt::format("{} and {} cannot be compared as values", format_of(w), format_of(v))});
+            {w.name, fmt::format("{} and {} cannot be compared as values", w.stored_as(), v.stored_as())});
     } else {
       pairs.push_back({&w, &v, {}});
     }

@@ -4,35 +4,17 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <map>
 #include <regex>
 
 #include "viva/base/checked.h"
+#include "viva/base/nearest.h"
 #include "viva/io/bitsandbytes.h"
 #include "viva/io/compressed_tensors.h"
 #include "viva/io/json.h"
+#include "viva/io/quote.h"
 
 namespace viva {
-
-namespace {
-
-// Edits that make `b` match `a`; a star in `a` stands for anything.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    const bool star = a[i - 1] == '*';
-    size_t diagonal = row[0];
-    row[0] += star ? 0 : 1;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t up = row[j];
-      row[j] = star ? std::min(row[j], row[j - 1]) : std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = up;
-    }
-  }
-  return row[b.size()];
-}
-
-}  // namespace
 
 std::string_view name(Layout layout) noexcept {
   switch (layout) {
@@ -138,10 +120,10 @@ bool names_modules(const io::Checkpoint& model) {
                      [](const io::Weight& w) { return w.shape.size() == 2 && w.name.ends_with(".weight"); });
 }
 
-// Why a weight is not touched by the main format; empty: it is quantized.
-std::string keep_reason(const io::Weight& w, bool modules) {
+// Why a weight is not touched by the main format; empty: it is quantized. `packed`: whether packed weights may be.
+std::string keep_reason(const io::Weight& w, bool modules, bool packed = false) {
   if (!w.decodable) return fmt::format("{} is not decoded", w.format.empty() ? name(w.dtype) : w.format);
-  if (w.placement.format != nullptr) return fmt::format("already {}", w.format);
+  if (w.placement.format != nullptr && !packed) return fmt::format("already {}", w.format);
   if (!info(w.dtype).floating) return "not floating point";
   if (w.count() == 0) return "empty";
   if (w.shape.size() < 2) return "one-dimensional";
@@ -207,12 +189,12 @@ std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, La
       ruled = true;
       const bool possible = w.decodable && w.placement.format == nullptr && info(w.dtype).floating && w.shape.size() >= 2 && w.count() != 0;
       if (choices[i].format == nullptr) {
-        d = {choices[i], fmt::format("rule {}", rules[i].pattern)};
+        d = {choices[i], fmt::format("rule {}", rules[i].pattern), false, true};
       } else if (possible) {
         if (layout_for(choices[i], layout == Layout::kGguf) != layout) {
           throw Error(Code::kUsage, "rule", fmt::format("{} and {} do not go into one {} destination", rules[i].format, main.text, name(layout)));
         }
-        d = {choices[i], fmt::format("rule {}", rules[i].pattern)};
+        d = {choices[i], fmt::format("rule {}", rules[i].pattern), false, true};
       }
     }
     if (d.choice.format != nullptr) {
@@ -233,6 +215,95 @@ std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, La
     throw Error(Code::kUsage, "rule", fmt::format("'{}' matches no tensor", rules[i].pattern), hint);
   }
   return decisions;
+}
+
+namespace {
+
+// The format of the other world that has the same codes and can say the same scales.
+std::string_view counterpart(std::string_view format, bool gguf) {
+  struct Pair {
+    std::string_view here, in_gguf;
+  };
+  constexpr Pair kPairs[] = {{"int4", "q4_0"}, {"mxfp4", "mxfp4-gguf"}};
+  for (const Pair& p : kPairs) {
+    if (gguf && format == p.here) return p.in_gguf;
+    if (!gguf && format == p.in_gguf) return p.here == "int4" ? "int4-g32" : p.here;
+  }
+  return !gguf && format == "nvfp4-gguf" ? "nvfp4" : "";  // a tensor's f32 scale does not go into GGUF's blocks
+}
+
+// A block of every ggml type that has a counterpart.
+constexpr uint64_t kGgufBlock = 32;
+
+Choice plain_choice(DType t, bool gguf) { return parse_choice(t == DType::kF16 ? "f16" : t == DType::kBF16 ? "bf16" : "f32", gguf); }
+
+bool is_plain(const io::Weight& w) { return w.placement.format == nullptr; }
+
+}  // namespace
+
+Conversion decide_conversion(const io::Checkpoint& model, bool gguf, std::string_view to) {
+  Conversion c;
+  const bool modules = names_modules(model), conv1d_model = has_conv1d(model), from_gguf = model.kind() == io::Kind::kGguf;
+  if (!to.empty()) {
+    c.main = parse_choice(to, gguf);
+    if (c.main.format == nullptr) throw Error(Code::kUsage, "convert", "'keep' is not a format to convert to");
+    c.layout = layout_for(c.main, gguf);
+  } else if (gguf == from_gguf) {
+    // The same world: other files, the same tensors.
+    c.layout = gguf ? Layout::kGguf : Layout::kPlain;
+    c.decisions.assign(model.weights().size(), {Choice{}, "as it is"});
+    return c;
+  } else {
+    c.layout = gguf ? Layout::kGguf : Layout::kCompressedTensors;
+  }
+  std::map<std::string, std::pair<Choice, uint64_t>> values;
+  for (const io::Weight& w : model.weights()) {
+    if (!w.decodable) {
+      throw Error(Code::kBadInput, "convert", fmt::format("{} is {}, which viva does not decode yet", io::quote(w.name), w.stored_as()));
+    }
+    Decision d;
+    d.fixed = to.empty() || gguf != from_gguf || is_plain(w);
+    const bool floating = !is_plain(w) || (info(w.dtype).floating && w.dtype != DType::kF64);
+    d.transposed = !is_plain(w) && conv1d_model && is_conv1d(w);
+    const std::string reason = keep_reason(w, modules, true);
+    const auto fits = [&](const Choice& choice) {
+      return gguf ? w.cols() % kGgufBlock == 0 : reason.empty() && refusal(layout_for(choice, false), w, choice, false).empty();
+    };
+    if (!floating) {
+      d.reason = "not floating point";
+    } else if (c.layout == Layout::kPlain) {
+      d.choice = c.main;
+    } else if (!to.empty() && (gguf ? w.shape.size() >= 2 : reason.empty() && fits(c.main))) {
+      d.choice = c.main;
+      d.fixed = false;
+    } else if (is_plain(w)) {
+      if (gguf) d.choice = plain_choice(w.dtype, true);
+      d.reason = to.empty() || reason.empty() ? "as it is" : reason;
+    } else {
+      const std::string_view same = to.empty() ? counterpart(w.placement.format->name, gguf) : "";
+      if (!same.empty()) d.choice = parse_choice(same, gguf);
+      if (same.empty() || !fits(d.choice)) {
+        d.choice = plain_choice(DType::kF32, gguf);
+        d.reason = same.empty() ? "f32 says its values" : reason.empty() ? "f32 says its values" : reason;
+      }
+    }
+    if (d.choice.format != nullptr && w.shape.size() >= 2) {
+      auto& entry = values[d.choice.text];
+      entry.first = d.choice;
+      entry.second += w.count();
+    }
+    c.decisions.push_back(std::move(d));
+  }
+  if (to.empty()) {
+    uint64_t most = 0;
+    bool packed = false;
+    for (const auto& [text, entry] : values) {
+      packed |= layouts_of(*entry.first.format).front() != Layout::kPlain;
+      if (entry.second > most) most = entry.second, c.main = entry.first;
+    }
+    if (!gguf && !packed) c.layout = Layout::kPlain;
+  }
+  return c;
 }
 
 }  // namespace viva

@@ -41,7 +41,8 @@ Rule parse_rule(std::string_view text);
 struct Decision {
   Choice choice;       // format null: kept as it is
   std::string reason;  // why it is kept, or why it has this format
-  bool transposed = false;  // stored as (in, out), coded as (out, in)
+  bool transposed = false;  // rows and columns change places: a Conv1D is stored as (in, out), bitsandbytes has (out, in)
+  bool fixed = false;       // a rule or a conversion says so: llama.cpp's own rule is not asked
 };
 
 // The reason of weights that --nonfinite keep leaves alone.
@@ -49,5 +50,16 @@ inline constexpr std::string_view kNonfinite = "holds NaN or infinity";
 
 // Decides for every weight of `model`, in order. Throws kUsage where a rule matches nothing (naming near ones).
 std::vector<Decision> decide(const io::Checkpoint& model, const Choice& main, Layout layout, const std::vector<Rule>& rules);
+
+
+// What `viva convert` does with every weight.
+struct Conversion {
+  Choice main;  // what most values become; format null: all tensors are carried over as they are
+  Layout layout = Layout::kPlain;
+  std::vector<Decision> decisions;
+};
+// `to` is a format, or empty: then packed weights become what says the same values in the destination's world, or f32.
+// Throws kUsage, and kBadInput for a weight that viva does not decode.
+Conversion decide_conversion(const io::Checkpoint& model, bool gguf, std::string_view to);
 
 }  // namespace viva

@@ -188,6 +188,12 @@ void Staging::append(const std::string& line) {
 
 void Staging::record(const Finished& finished) { append(describe(finished)); }
 
+void Staging::discard() noexcept {
+  std::error_code ignored;
+  fs::remove_all(part_, ignored);
+  fs::remove_all(previous_, ignored);
+}
+
 void Staging::publish(bool replace) {
   std::error_code ignored;
   const auto appeared = [&] {

@@ -36,6 +36,8 @@ class Staging {
   const std::map<std::string, Finished>& finished() const noexcept { return finished_; }
 
   void record(const Finished& finished);  // one line, appended at once
+  // Forgets all work, when there will be no result.
+  void discard() noexcept;
   // Renames path() to the destination, replacing what is there when `replace`; removes all traces beside it.
   void publish(bool replace);
 

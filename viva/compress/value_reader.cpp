@@ -7,13 +7,14 @@
 
 #include "viva/base/checked.h"
 #include "viva/io/gguf_names.h"
+#include "viva/io/quote.h"
 #include "viva/kernels/values.h"
 
 namespace viva {
 
 void ValueReader::read(const io::Weight& w, uint64_t first, std::span<float> out) {
   if (!w.decodable) {
-    throw Error(Code::kBadInput, "read", fmt::format("'{}' is {}, which viva does not decode yet", w.name, w.format.empty() ? name(w.dtype) : w.format));
+    throw Error(Code::kBadInput, "read", fmt::format("{} is {}, which viva does not decode yet", io::quote(w.name), w.stored_as()));
   }
   if (w.placement.format == nullptr) {
     const size_t size = bytes(w.dtype);

@@ -15,11 +15,10 @@ class ValueReader {
   // Values [first, first + out.size()) in row-major order, rows in the order of Hugging Face files. For packed weights the range must be a chunk of
   // chunks_of(w.placement) or lie within it. Throws kBadInput for a weight that is not decodable.
   void read(const io::Weight& w, uint64_t first, std::span<float> out);
-
- private:
   // The same in the order of the file, for weights with a format.
   void unpack(const io::Weight& w, uint64_t first, std::span<float> out);
 
+ private:
   const io::Checkpoint& checkpoint_;
   Target target_;
   std::vector<uint8_t> raw_, packed_;

@@ -12,10 +12,22 @@
 #include "viva/compress/job.h"
 #include "viva/compress/plan.h"
 #include "viva/compress/sweep.h"
+#include "viva/io/quote.h"
 
 namespace viva {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+std::optional<Encoder> encoder_of(std::string_view text) {
+  for (const Encoder e : {Encoder::kReference, Encoder::kBest, Encoder::kExact}) {
+    if (text == name(e)) return e;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 std::optional<Manifest> read_manifest(const io::Checkpoint& model) {
   std::string text;
@@ -41,9 +53,10 @@ std::optional<Manifest> read_manifest(const io::Checkpoint& model) {
       throw bad(fmt::format("has no text '{}' where one must be", key));
     return found->get<std::string>();
   };
-  Manifest m{string(json, "viva"), string(json, "format"), string(json, "encoder"), {}};
-  if (m.encoder != "best" && m.encoder != "reference")
-    throw bad(fmt::format("names an unknown encoder '{}'", m.encoder));
+  Manifest m{string(json, "viva"), string(json, "format"), string(json, "encoder"), std::nullopt, {}};
+  if (json.contains("convert")) m.convert = string(json, "convert");
+  if (!encoder_of(m.encoder))
+    throw bad(fmt::format("names an unknown encoder {}", io::quote(m.encoder)));
   const auto tensors = json.find("tensors");
   if (tensors == json.end() || !tensors->is_array()) throw bad("has no list of tensors");
   for (const auto& t : *tensors) {
@@ -179,10 +192,11 @@ void check_source(const Machine& machine, const Manifest& manifest, const std::v
   std::map<std::string, const Manifest::Tensor*> entries;
   for (const Checked& c : list) found[c.entry->name] = &c;
   for (const Manifest::Tensor& t : manifest.tensors) entries[t.name] = &t;
-  CompressOptions how;
-  how.format = manifest.format;
-  how.encoder = manifest.encoder == "best" ? Encoder::kBest : Encoder::kReference;
-  {
+  PlanOptions how{CompressOptions()};
+  how.convert = manifest.convert.has_value();
+  how.format = manifest.convert.value_or(manifest.format);
+  how.encoder = *encoder_of(manifest.encoder);
+  if (!how.convert) {
     // Rules are not in the manifest; what they did is.
     const Plan plain(source, path, how);
     for (const Item& item : plain.items) {
@@ -257,7 +271,7 @@ VerifyReport verify(const Machine& machine, const fs::path& path, const VerifyOp
   for (const Manifest::Tensor& t : manifest->tensors) {
     if (!listed.insert(t.name).second)
       throw Error(Code::kBadInput, "verify",
-                  fmt::format("{}: the manifest lists '{}' twice", path.string(), t.name));
+                  fmt::format("{}: the manifest lists {} twice", path.string(), io::quote(t.name)));
     const auto found = by_name.find(t.name);
     if (found == by_name.end()) {
       report.differences.push_back({t.name, "is in the manifest, not in the file"});

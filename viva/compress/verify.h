@@ -19,6 +19,7 @@ struct Manifest {
     std::string name, format, source, checksum;
   };
   std::string version, format, encoder;
+  std::optional<std::string> convert;  // made by convert(): what it was asked for
   std::vector<Tensor> tensors;
 };
 // Empty where there is none. Throws kBadInput for one that cannot be read.

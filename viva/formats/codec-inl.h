@@ -131,11 +131,11 @@ struct Codec {
   // Calls f(Make<..>()) with what `coding` asks for.
   template <class Call>
   static VIVA_INL void with_make(const Coding& coding, Call f) {
-    if (coding.encoder == Encoder::kBest) {
-      f(Make<Encoder::kBest, DType::kF32>());
-    } else {
-      with_arithmetic(coding, f);
+    if (coding.encoder == Encoder::kReference) return with_arithmetic(coding, f);
+    if constexpr (requires(const F* x) { Fmt::exact(x, size_t{}, coding); }) {
+      if (coding.encoder == Encoder::kExact) return f(Make<Encoder::kExact, DType::kF32>());
     }
+    f(Make<Encoder::kBest, DType::kF32>());
   }
   template <class Call>
   static VIVA_INL void with_arithmetic(const Coding& coding, Call f) {
@@ -178,17 +178,51 @@ struct Codec {
     }
   }
 
+  // The groups of a full batch follow each other in one row: so do the bytes of a field.
+  static bool consecutive(const Batch& b) {
+    return !Fmt::kInterleaved && b.count == kLanes && b.packed[0] == b.packed[kLanes - 1] &&
+           b.index[kLanes - 1] == b.index[0] + kLanes - 1;
+  }
+  // Calls f with the field's size as a constant.
+  template <class Call>
+  static VIVA_INL void with_bytes(size_t bytes, Call f) {
+    if (bytes == 1) return f(std::integral_constant<int, 1>());
+    if (bytes == 2) return f(std::integral_constant<int, 2>());
+    f(std::integral_constant<int, 4>());
+  }
+  static VIVA_INL void store_field(const Batch& b, const Sizes& s, size_t f, I field) {
+    with_bytes(s.field_bytes[f], [&](auto bytes) VIVA_INL_LAMBDA {
+      if (consecutive(b)) return store_low<bytes()>(field, b.packed[0] + s.field_offset(b.index[0], f));
+      alignas(64) int32_t lane[kLanes];
+      store(field, lane);
+      for (size_t l = 0; l < kLanes && l < b.count; ++l) {
+        std::memcpy(b.packed[l] + s.field_offset(b.index[l], f), &lane[l], bytes());
+      }
+    });
+  }
+  static VIVA_INL I load_field(const Batch& b, const Sizes& s, size_t f) {
+    I field(0);
+    with_bytes(s.field_bytes[f], [&](auto bytes) VIVA_INL_LAMBDA {
+      if (consecutive(b)) {
+        field = load_low<bytes()>(b.packed[0] + s.field_offset(b.index[0], f));
+        return;
+      }
+      alignas(64) int32_t lane[kLanes] = {};
+      for (size_t l = 0; l < kLanes; ++l) {
+        const size_t from = l < b.count ? l : 0;
+        std::memcpy(&lane[l], b.packed[from] + s.field_offset(b.index[from], f), bytes());
+      }
+      field = load(lane);
+    });
+    return field;
+  }
+
   template <class M>
   static VIVA_INL void write(const Batch& b, size_t values, const F* x, const Fit& fit, const Sizes& s, const Coding& coding) {
     I field[kMaxFields];
     Fmt::store(fit, coding, field);
+    for (size_t f = 0; f < s.fields; ++f) store_field(b, s, f, field[f]);
     alignas(64) int32_t lane[kLanes];
-    for (size_t f = 0; f < s.fields; ++f) {
-      store(field[f], lane);
-      for (size_t l = 0; l < kLanes && l < b.count; ++l) {
-        std::memcpy(b.packed[l] + s.field_offset(b.index[l], f), &lane[l], s.field_bytes[f]);
-      }
-    }
     const size_t n = coded(values, s);
     const size_t total = ceil_div(n * Fmt::kCodeBits, 8);
     uint8_t* codes[kLanes];
@@ -202,6 +236,7 @@ struct Codec {
                         word<M>(x, w + 3, n, fit)};
         store_words4(v, codes, 4 * w);
       }
+      for (; 4 * w + 8 <= total; w += 2) store_words2(word<M>(x, w, n, fit), word<M>(x, w + 1, n, fit), codes, 4 * w);
     }
     for (; 4 * w < total; ++w) {
       store(word<M>(x, w, n, fit), lane);
@@ -214,7 +249,12 @@ struct Codec {
   template <Encoder kEncoder, DType kArithmetic>
   static VIVA_INL void code_groups(const Batch& b, size_t n, const Sizes& s, const Coding& coding, F* panel) {
     load_panel(b, n, s, panel);
-    const Fit fit = kEncoder == Encoder::kBest ? Fmt::best(panel, n, coding) : Fmt::reference(panel, n, coding);
+    const auto fit_of = [&]() VIVA_INL_LAMBDA -> Fit {
+      if constexpr (kEncoder == Encoder::kExact) return Fmt::exact(panel, n, coding);
+      if constexpr (kEncoder == Encoder::kBest) return Fmt::best(panel, n, coding);
+      return Fmt::reference(panel, n, coding);
+    };
+    const Fit fit = fit_of();
     write<Make<kEncoder, kArithmetic>>(b, n, panel, fit, s, coding);
   }
 
@@ -298,14 +338,7 @@ struct Codec {
       const size_t from = l < b.count ? l : 0;
       codes[l] = b.packed[from] + s.codes_offset(b.index[from]);
     }
-    for (size_t f = 0; f < s.fields; ++f) {
-      for (size_t l = 0; l < kLanes; ++l) {
-        const size_t from = l < b.count ? l : 0;
-        lane[l] = 0;
-        std::memcpy(&lane[l], b.packed[from] + s.field_offset(b.index[from], f), s.field_bytes[f]);
-      }
-      field[f] = load(lane);
-    }
+    for (size_t f = 0; f < s.fields; ++f) field[f] = load_field(b, s, f);
     const Fit fit = Fmt::load(field, coding);
     const size_t n = coded(values, s);
     const size_t total = ceil_div(n * Fmt::kCodeBits, 8);
@@ -314,6 +347,12 @@ struct Codec {
       I v[4];
       load_words4(codes, 4 * w, v);
       for (int i = 0; i < 4; ++i) expand(v[i], w + i, n, fit, x);
+    }
+    for (; 4 * w + 8 <= total; w += 2) {
+      I v[2];
+      load_words2(codes, 4 * w, v);
+      expand(v[0], w, n, fit, x);
+      expand(v[1], w + 1, n, fit, x);
     }
     for (; 4 * w < total; ++w) {
       for (size_t l = 0; l < kLanes; ++l) {

@@ -89,6 +89,32 @@ VIVA_INL void try_signs(const F* x, size_t n, F a, F low, F high, Leader& leader
 // A scale in its stored dtype.
 VIVA_INL F stored_scale(DType t, F scale) { return stored_value(t, stored_bits(t, scale)); }
 
+// Where a group's values are integers of low..high times one step that `stored` can say, that step; elsewhere `scale` stays.
+// The smallest magnitude is the step or a small multiple of it. `value(q, scale)` decodes.
+template <class Value>
+VIVA_INL M find_grid(const F* x, size_t n, float low, float high, DType stored, Value value, F& scale) {
+  constexpr int kMultiples = 8;
+  const F none_yet(0x1.fp127f);
+  F smallest = none_yet;
+  for (size_t i = 0; i < n; ++i) {
+    const F a = abs(x[i]);
+    smallest = min(smallest, select(F(0.0f) < a, a, none_yet));
+  }
+  const M any = smallest < none_yet;
+  M found = !any & any;
+  for (int k = 1; k <= kMultiples; ++k) {
+    for (const float sign : {1.0f, -1.0f}) {
+      const F s = stored_scale(stored, smallest / F(sign * static_cast<float>(k))), inverse = reciprocal(s);
+      M same = any;
+      for (size_t i = 0; i < n; ++i) same = same & (value(grid_code(x[i], inverse, F(low), F(high)), s) == x[i]);
+      scale = select(same & !found, s, scale);
+      found = found | same;
+    }
+    if (none(any & !found)) break;
+  }
+  return found;
+}
+
 // How a stored scale relates to the step between two values: bitsandbytes stores 127 steps.
 struct Unit {
   float stored_per_step = 1.0f, step_per_stored = 1.0f;

@@ -23,7 +23,9 @@ namespace viva {
 enum class Encoder : uint8_t {
   kReference,  // the bytes that the format's own reference implementation gives
   kBest,       // searches for the lowest squared error in the same bytes; never worse than reference on any group
+  kExact,      // for values that lie on a grid of this kind already: gives them back where the format can, else kBest
 };
+std::string_view name(Encoder encoder) noexcept;
 
 // What a whole tensor (or a fused set of tensors) shares, chosen after a pass over all its values.
 struct Shared {

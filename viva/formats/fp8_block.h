@@ -60,7 +60,7 @@ struct Fp8Block : Fp8Scale {
           for (size_t k = width; k < stride; ++k) work[r * stride + k] = 0.0f;
         }
         const size_t n = height * stride / kLanes;
-        const Fit fit = c.encoder == Encoder::kBest ? best(v, n, c) : reference(v, n, c);
+        const Fit fit = c.encoder == Encoder::kReference ? reference(v, n, c) : best(v, n, c);
         const int32_t scale = first(stored_bits(c.scale, fit.scale));
         for (size_t r = 0; r < height; ++r) {
           std::memcpy(panel + r * s.row_bytes + cols + b * s.scale_bytes, &scale, s.scale_bytes);

@@ -48,6 +48,14 @@ struct Int4 {
     return fit;
   }
 
+  // The step of values that another file's codes and scales gave (Q4_0).
+  static VIVA_INL Fit exact(const F* x, size_t n, const Coding& c) {
+    Fit fit = best(x, n, c);
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
+    find_grid(x, n, -8.0f, 7.0f, c.scale, scaled, fit.scale);
+    return fit;
+  }
+
   static VIVA_INL F code(F x, const Fit& fit) { return round(clamp(x / fit.scale, -8.0f, 7.0f)) + F(8.0f); }
   template <DType kArithmetic>
   static VIVA_INL F reference_code(F x, const Fit& fit) {

@@ -98,6 +98,11 @@ VIVA_INL void store_transposed4(const F* in, float* const* rows, size_t at) {
 
 VIVA_INL void load_words4(const uint8_t* const* rows, size_t at, I* out) { std::memcpy(out, rows[0] + at, 16); }
 VIVA_INL void store_words4(const I* in, uint8_t* const* rows, size_t at) { std::memcpy(rows[0] + at, in, 16); }
+VIVA_INL void load_words2(const uint8_t* const* rows, size_t at, I* out) { std::memcpy(out, rows[0] + at, 8); }
+VIVA_INL void store_words2(I a, I b, uint8_t* const* rows, size_t at) {
+  std::memcpy(rows[0] + at, &a, 4);
+  std::memcpy(rows[0] + at + 4, &b, 4);
+}
 
 #define VIVA_LANES_OPEN namespace viva::scalar {
 #define VIVA_LANES_CLOSE }
@@ -283,6 +288,40 @@ VIVA_INL void load_words4(const uint8_t* const* rows, size_t at, I* out) {
 VIVA_INL void store_words4(const I* in, uint8_t* const* rows, size_t at) {
   const F v[4] = {from_bits(in[0]), from_bits(in[1]), from_bits(in[2]), from_bits(in[3])};
   store_transposed4(v, rows, at);
+}
+
+// Eight bytes at rows[l] + at <-> two words of lane l. Rows ascend; mostly all of them, or the two halves of them, follow
+// each other without a gap.
+VIVA_INL bool gapless(const uint8_t* first, const uint8_t* last, size_t rows) {
+  return static_cast<size_t>(last - first) == 8 * (rows - 1);
+}
+VIVA_INL void load_words2(const uint8_t* const* rows, size_t at, I* out) {
+  constexpr size_t kHalf = kLanes / 2;
+  alignas(64) uint8_t side_by_side[8 * kLanes];
+  const uint8_t* from = rows[0] + at;
+  if (!gapless(rows[0], rows[kLanes - 1], kLanes)) {
+    if (gapless(rows[0], rows[kHalf - 1], kHalf) && gapless(rows[kHalf], rows[kLanes - 1], kHalf)) {
+      std::memcpy(side_by_side, rows[0] + at, 8 * kHalf);
+      std::memcpy(side_by_side + 8 * kHalf, rows[kHalf] + at, 8 * kHalf);
+    } else {
+      for (size_t l = 0; l < kLanes; ++l) std::memcpy(side_by_side + 8 * l, rows[l] + at, 8);
+    }
+    from = side_by_side;
+  }
+  hn::Vec<DU> a, b;
+  hn::LoadInterleaved2(DU(), reinterpret_cast<const uint32_t*>(from), a, b);
+  out[0] = I(hn::BitCast(DI(), a));
+  out[1] = I(hn::BitCast(DI(), b));
+}
+VIVA_INL void store_words2(I a, I b, uint8_t* const* rows, size_t at) {
+  const auto x = hn::BitCast(DU(), a.v), y = hn::BitCast(DU(), b.v);
+  if (gapless(rows[0], rows[kLanes - 1], kLanes)) {
+    hn::StoreInterleaved2(x, y, DU(), reinterpret_cast<uint32_t*>(rows[0] + at));
+    return;
+  }
+  alignas(64) uint32_t side_by_side[2 * kLanes];
+  hn::StoreInterleaved2(x, y, DU(), side_by_side);
+  for (size_t l = 0; l < kLanes; ++l) std::memcpy(rows[l] + at, side_by_side + 2 * l, 8);
 }
 
 #define VIVA_LANES_OPEN namespace viva::HWY_NAMESPACE {

@@ -49,6 +49,15 @@ struct Q4_0 {
     return fit;
   }
 
+  // The step of values that another file's codes and scales gave (int4 of compressed-tensors).
+  static VIVA_INL Fit exact(const F* x, size_t n, const Coding& c) {
+    Fit fit = best(x, n, c);
+    const auto scaled = [](F q, F scale) VIVA_INL_LAMBDA { return q * scale; };
+    const M found = find_grid(x, n, -8.0f, 7.0f, DType::kF16, scaled, fit.scale);
+    fit.inverse = select(found, reciprocal(fit.scale), fit.inverse);
+    return fit;
+  }
+
   static VIVA_INL F code(F x, const Fit& fit) { return clamp(trunc(x * fit.inverse + F(8.5f)), 0.0f, 15.0f); }
   static VIVA_INL F value(F code, const Fit& fit) { return (code - F(8.0f)) * fit.scale; }
   static VIVA_INL void store(const Fit& fit, const Coding&, I* field) { field[0] = f16_bits(fit.scale); }

@@ -18,6 +18,15 @@ std::span<const Format* const> formats() noexcept {
   return list;
 }
 
+std::string_view name(Encoder encoder) noexcept {
+  switch (encoder) {
+    case Encoder::kReference: return "reference";
+    case Encoder::kBest: return "best";
+    case Encoder::kExact: return "exact";
+  }
+  return "";
+}
+
 const Format* find_format(std::string_view name) noexcept {
   for (const Format* f : formats()) {
     if (f->name == name) return f;

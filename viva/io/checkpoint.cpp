@@ -31,6 +31,13 @@ std::string_view name(Kind kind) noexcept {
   return "";
 }
 
+std::string Weight::stored_as() const {
+  if (!format.empty()) return format;
+  std::string text(viva::name(dtype));
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
 uint64_t Weight::count() const { return checked_product(shape).value_or(0); }
 uint64_t Weight::rows() const { return shape.empty() ? 1 : checked_product(std::span(shape).first(shape.size() - 1)).value_or(0); }
 uint64_t Weight::bytes() const {

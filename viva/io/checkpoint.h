@@ -42,6 +42,7 @@ struct Weight {
   uint64_t permuted_head_dim = 0;
   bool transposed = false;       // stored as (cols, rows): NumPy's Fortran order
 
+  std::string stored_as() const;  // its format, or its plain dtype in small letters
   uint64_t count() const;   // values
   uint64_t bytes() const;   // stored, everything included
   // The weight as rows: all dimensions but the last.

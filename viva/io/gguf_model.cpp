@@ -10,6 +10,7 @@
 
 #include "viva/io/gguf_json.h"
 #include "viva/io/gguf_names.h"
+#include "viva/io/quote.h"
 #include "viva/io/gguf_tokenizer.h"
 
 namespace viva::io {
@@ -350,20 +351,20 @@ GgufPlan plan_gguf_tensors(GgufModel& model, std::span<const NamedShape> tensors
     }
     const auto name = gguf_name(model.architecture, hf);
     if (!name) {
-      bad(fmt::format("tensor '{}': the architecture {} has no such tensor in GGUF", hf, model.architecture),
+      bad(fmt::format("tensor {}: the architecture {} has no such tensor in GGUF", quote(hf), model.architecture),
           "the Hugging Face layouts take every model");
     }
     if (*name == "output.weight" && model.tied) {
       plan.skipped.emplace_back(i, "the same as the embedding (tie_word_embeddings)");
       continue;
     }
-    if (!seen.insert(*name).second) bad(fmt::format("tensor '{}': another tensor is {} too", hf, *name));
+    if (!seen.insert(*name).second) bad(fmt::format("tensor {}: another tensor is {} too", quote(hf), *name));
     GgufPlace p{i, *name, {tensors[i].shape.begin(), tensors[i].shape.end()}, 0};
     if (name->starts_with("blk.") && rank(*name).first > model.layers)
-      bad(fmt::format("tensor '{}': config.json says {} layers", hf, model.layers));
+      bad(fmt::format("tensor {}: config.json says {} layers", quote(hf), model.layers));
     const auto expected = expected_shape(model, *name);
     if (p.shape != expected) {
-      bad(fmt::format("tensor '{}' is [{}], config.json says [{}]", hf, fmt::join(p.shape, ", "),
+      bad(fmt::format("tensor {} is [{}], config.json says [{}]", quote(hf), fmt::join(p.shape, ", "),
                       fmt::join(expected, ", ")));
     }
     if (has_permuted_rows(model.architecture, *name)) p.head_dim = model.head_dim;

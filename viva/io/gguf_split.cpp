@@ -4,6 +4,7 @@
 #include <map>
 
 #include "viva/io/gguf.h"
+#include "viva/io/quote.h"
 
 namespace viva::io {
 namespace {
@@ -71,7 +72,7 @@ std::vector<GgufPart> open_gguf(const std::filesystem::path& path) {
     }
     for (const GgufTensor& t : header.tensors) {
       const auto [it, is_new] = owner.emplace(t.name, i + 1);
-      if (!is_new) bad(part, fmt::format("tensor '{}' is in part {} too", t.name, it->second));
+      if (!is_new) bad(part, fmt::format("tensor {} is in part {} too", quote(t.name), it->second));
     }
     tensors += header.tensors.size();
     parts.push_back({std::move(file), std::move(header)});
