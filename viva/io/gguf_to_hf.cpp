@@ -20,6 +20,17 @@ void bad_gguf(std::string_view message, std::string_view hint) {
   throw Error(Code::kBadInput, "gguf", message, hint);
 }
 
+std::string told(const GgufValue& value) {
+  if (const auto text = as_string(&value)) return quote(*text, 60);
+  // Numbers are harmless; a list of texts is not.
+  return std::holds_alternative<std::vector<std::string>>(value) ? quote(describe(value, 2), 60)
+                                                                 : describe(value, 3);
+}
+
+std::string missing_or(const GgufValue* value) {
+  return value == nullptr ? "is missing" : fmt::format("is {}", told(*value));
+}
+
 double tidy(float value) noexcept {
   char text[32];
   const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
@@ -46,8 +57,8 @@ uint64_t GgufFacts::count(std::string_view rest, uint64_t least, uint64_t most,
   if (v == nullptr && otherwise) return *otherwise;
   const auto n = as_unsigned(v);
   if (!n || *n < least || *n > most) {
-    bad_gguf(fmt::format("{} {}, a whole number from {} to {} expected", key(rest),
-                         v == nullptr ? "is missing" : fmt::format("is {}", quote(describe(*v, 3), 60)), least, most));
+    bad_gguf(
+        fmt::format("{} {}, a whole number from {} to {} expected", key(rest), missing_or(v), least, most));
   }
   return *n;
 }
@@ -57,8 +68,7 @@ double GgufFacts::number(std::string_view rest, std::optional<double> otherwise)
   if (v == nullptr && otherwise) return *otherwise;
   const auto n = as_number(v);
   if (!n || !std::isfinite(*n) || *n <= 0) {
-    bad_gguf(fmt::format("{} {}, a number above zero expected", key(rest),
-                         v == nullptr ? "is missing" : fmt::format("is {}", quote(describe(*v, 3), 60))));
+    bad_gguf(fmt::format("{} {}, a number above zero expected", key(rest), missing_or(v)));
   }
   const float* f = std::get_if<float>(v);
   return f != nullptr ? tidy(*f) : *n;
@@ -68,7 +78,7 @@ std::string GgufFacts::text(std::string_view rest, std::string_view otherwise) c
   const GgufValue* v = value(rest);
   if (v == nullptr) return std::string(otherwise);
   const auto t = as_string(v);
-  if (!t) bad_gguf(fmt::format("{} is {}, a text expected", key(rest), quote(describe(*v, 3), 60)));
+  if (!t) bad_gguf(fmt::format("{} is {}, a text expected", key(rest), told(*v)));
   return std::string(*t);
 }
 
@@ -96,8 +106,7 @@ SpecialTokens read_special_tokens(const GgufMetadata& metadata, uint64_t vocabul
     const GgufValue* v = io::find(metadata, key);
     auto id = v == nullptr && spm ? row.spm : as_unsigned(v);
     if (v != nullptr && (!id || *id >= vocabulary)) {
-      warnings.push_back(fmt::format("{} is {}, not one of {} tokens: left out", key,
-                                     quote(describe(*v, 3), 60), vocabulary));
+      warnings.push_back(fmt::format("{} is {}, not one of {} tokens: left out", key, told(*v), vocabulary));
     }
     if (id && *id < vocabulary) out.ids.emplace_back(row.name, *id);
   }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -21,7 +23,7 @@ class GgufFacts {
   explicit GgufFacts(const GgufMetadata& metadata);
 
   const std::string& architecture() const noexcept { return architecture_; }
-  std::string key(std::string_view rest) const { return architecture_ + "." + std::string(rest); }
+  std::string key(std::string_view rest) const { return fmt::format("{}.{}", architecture_, rest); }
   const GgufValue* value(std::string_view rest) const noexcept { return find(metadata_, key(rest)); }
   const GgufMetadata& all() const noexcept { return metadata_; }
 
@@ -39,6 +41,9 @@ class GgufFacts {
 };
 
 [[noreturn]] void bad_gguf(std::string_view message, std::string_view hint = {});
+// A value as a message may show it; "is missing" or "is VALUE".
+std::string told(const GgufValue& value);
+std::string missing_or(const GgufValue* value);
 // The decimal number that a person meant: 1e-05, not 9.999999747378752e-06.
 double tidy(float value) noexcept;
 

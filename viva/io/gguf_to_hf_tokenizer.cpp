@@ -34,8 +34,7 @@ const std::vector<T>* list_of(const GgufMetadata& metadata, std::string_view key
   if (v == nullptr && !needed) return nullptr;
   const auto* list = v == nullptr ? nullptr : std::get_if<std::vector<T>>(v);
   if (list == nullptr || (size != 0 && list->size() < size)) {
-    throw Refusal{v == nullptr ? fmt::format("{} is missing", key)
-                               : fmt::format("{} is {}", key, quote(describe(*v, 2), 60))};
+    throw Refusal{fmt::format("{} {}", key, missing_or(v))};
   }
   return list;
 }
@@ -65,7 +64,7 @@ class HfTokenizer {
       throw Refusal{
           fmt::format("tokenizer.ggml.model is {}: viva knows \"gpt2\" (byte-level BPE) and \"llama\" "
                       "(SentencePiece)",
-                      quote(describe(*kind, 2), 40))};
+                      told(*kind))};
     }
     read_tokens();
     const std::string tokenizer = name == "gpt2" ? byte_level() : sentencepiece();
@@ -81,7 +80,7 @@ class HfTokenizer {
   bool flag(std::string_view key, bool otherwise) const {
     const GgufValue* v = find(metadata_, key);
     const bool* b = v == nullptr ? nullptr : std::get_if<bool>(v);
-    if (v != nullptr && b == nullptr) throw Refusal{fmt::format("{} is {}", key, quote(describe(*v, 2), 60))};
+    if (v != nullptr && b == nullptr) throw Refusal{fmt::format("{} is {}", key, told(*v))};
     return b == nullptr ? otherwise : *b;
   }
 
@@ -165,7 +164,8 @@ class HfTokenizer {
       const json entry = {{"SpecialToken", {{"id", *text}, {"type_id", type}}}};
       if (type == 0) single.push_back(entry);
       pair.push_back(entry);
-      special[*text] = {{"id", *text}, {"ids", json::array({*special_.find(name)})}, {"tokens", json::array({*text})}};
+      special[*text] = {
+          {"id", *text}, {"ids", json::array({*special_.find(name)})}, {"tokens", json::array({*text})}};
     };
     for (const int type : {0, 1}) {
       if (add_bos_) put(bos, "bos", type);
@@ -198,8 +198,8 @@ class HfTokenizer {
     const GgufValue* v = find(metadata_, "tokenizer.ggml.pre");
     const auto pre = make_pre_tokenizer(as_string(v).value_or(""));
     if (!pre) {
-      throw Refusal{fmt::format("tokenizer.ggml.pre {}, and viva does not know what it cuts texts by",
-                                v == nullptr ? "is missing" : fmt::format("is {}", quote(describe(*v, 2), 60)))};
+      throw Refusal{
+          fmt::format("tokenizer.ggml.pre {}, and viva does not know what it cuts texts by", missing_or(v))};
     }
     if (facts_.architecture() == "qwen2" && *make_pre_tokenizer("qwen2") != *pre) {
       warn(fmt::format(
@@ -246,8 +246,7 @@ class HfTokenizer {
     const auto* floats = v == nullptr ? nullptr : std::get_if<std::vector<float>>(v);
     if (floats == nullptr || floats->size() < tokens_->size() ||
         std::any_of(floats->begin(), floats->end(), [](float f) { return std::isnan(f); })) {
-      throw Refusal{v == nullptr ? "tokenizer.ggml.scores is missing"
-                                 : fmt::format("tokenizer.ggml.scores is {}", quote(describe(*v, 2), 60))};
+      throw Refusal{fmt::format("tokenizer.ggml.scores {}", missing_or(v))};
     }
     bool bytes = true;
     for (int b = 0; b < 256; ++b) bytes = bytes && has(fmt::format("<0x{:02X}>", b));
