@@ -83,9 +83,6 @@ Coding coding_for(const Choice& choice, const io::Weight& w, Encoder encoder) {
   return c;
 }
 
-// Values that a GGUF file of another kind than a language model's weight holds.
-bool is_rope_table(const io::Weight& w) { return w.name.starts_with("rope_freqs") || w.name.starts_with("rope_factors"); }
-
 }  // namespace
 
 bool says_all(const Format& format, const io::Weight& w) {
@@ -161,7 +158,7 @@ void Plan::place_in_directory(std::vector<Decision>& decisions) {
   if (model.kind() == io::Kind::kGguf && directory) make_config_of_gguf();
   for (size_t i = 0; i < decisions.size(); ++i) {
     const io::Weight& w = model.weights()[i];
-    if (directory && model.kind() == io::Kind::kGguf && is_rope_table(w)) continue;  // the config says it
+    if (left_out_.count(i) != 0) continue;
     Item item;
     item.weight = i;
     item.name = w.name;
@@ -259,9 +256,15 @@ void Plan::plan_huggingface(const PlanOptions& options) {
 // The texts of a model directory, from a file that has everything in its metadata.
 void Plan::make_config_of_gguf() {
   std::vector<io::NamedShape> names;
+  std::vector<io::GgufExtraTensor> factors;
   std::map<DType, uint64_t> values;
   for (const io::Weight& w : model.weights()) {
     names.push_back({w.name, w.shape});
+    if (io::is_rotary_factor(w.stored[0].tensor.name) && w.dtype == DType::kF32 && w.placement.format == nullptr) {
+      io::GgufExtraTensor table{w.stored[0].tensor.name, std::vector<float>(w.count())};
+      model.read_plain(w, 0, {reinterpret_cast<uint8_t*>(table.values.data()), 4 * table.values.size()});
+      factors.push_back(std::move(table));
+    }
     if (w.placement.format == nullptr) values[w.dtype] += w.count();
   }
   DType dtype = DType::kF16;
@@ -271,7 +274,8 @@ void Plan::make_config_of_gguf() {
   } else if (layout == Layout::kPlain) {
     dtype = plain_dtype(main.format->name);
   }
-  io::HfFiles files = io::make_hf_files(model.gguf_metadata(), names, dtype);
+  io::HfFiles files = io::make_hf_files(model.gguf_metadata(), names, dtype, factors);
+  left_out_.insert(files.left_out.begin(), files.left_out.end());
   for (auto& [name, text] : files.texts) {
     if (name == "config.json") {
       config_ = std::move(text);

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -106,6 +107,7 @@ class Plan {
 
   Encoder encoder_;
   std::string to_;      // of a conversion, as it was asked for
+  std::set<size_t> left_out_;  // weights of a GGUF file that the config says
   std::string config_;  // config.json as the source has it, or as its GGUF metadata says it
   io::GgufMetadata metadata_;  // GGUF
   uint64_t side_bytes_ = 0;

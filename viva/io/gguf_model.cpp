@@ -264,23 +264,6 @@ class Builder {
   uint64_t context_ = 0;
 };
 
-// The shape that a tensor must have.
-std::vector<uint64_t> expected_shape(const GgufModel& m, std::string_view gguf) {
-  const std::string_view module = gguf.substr(0, gguf.rfind('.'));
-  const std::string_view part = module.substr(module.rfind('.') + 1);
-  const uint64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
-  uint64_t out = m.hidden, in = 0;  // in 0: a vector of `out`
-  if (part == "token_embd" || part == "output") out = m.vocabulary, in = m.hidden;
-  if (part == "attn_q") out = q, in = m.hidden;
-  if (part == "attn_k" || part == "attn_v") out = kv, in = m.hidden;
-  if (part == "attn_output") in = q;
-  if (part == "attn_q_norm" || part == "attn_k_norm") out = m.head_dim;
-  if (part == "ffn_gate" || part == "ffn_up") out = m.feed_forward, in = m.hidden;
-  if (part == "ffn_down") in = m.feed_forward;
-  if (in == 0 || gguf.ends_with(".bias")) return {out};
-  return {out, in};
-}
-
 // Places of the file: embedding, layers, the last norm, output; within a layer in the order of a forward
 // pass.
 std::pair<uint64_t, uint64_t> rank(std::string_view gguf) {
@@ -295,22 +278,6 @@ std::pair<uint64_t, uint64_t> rank(std::string_view gguf) {
   const uint64_t layer = std::stoull(std::string(gguf.substr(4, 4)));
   const auto at = std::find(std::begin(kParts), std::end(kParts), part) - std::begin(kParts);
   return {layer + 1, 2 * static_cast<uint64_t>(at) + gguf.ends_with(".bias")};
-}
-
-std::vector<std::string> required_names(const GgufModel& m) {
-  std::vector<std::string> names = {"token_embd.weight", "output_norm.weight"};
-  if (!m.tied) names.push_back("output.weight");
-  for (uint64_t i = 0; i < m.layers; ++i) {
-    for (const char* part : {"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate",
-                             "ffn_up", "ffn_down"}) {
-      names.push_back(fmt::format("blk.{}.{}.weight", i, part));
-    }
-    if (m.architecture == "qwen3") {
-      names.push_back(fmt::format("blk.{}.attn_q_norm.weight", i));
-      names.push_back(fmt::format("blk.{}.attn_k_norm.weight", i));
-    }
-  }
-  return names;
 }
 
 }  // namespace
@@ -335,6 +302,38 @@ GgufSource read_gguf_source(const std::filesystem::path& directory) {
 
 GgufModel make_gguf_model(const GgufSource& source, std::string_view base) {
   return Builder(source, base).build();
+}
+
+std::vector<uint64_t> gguf_tensor_shape(const GgufModel& m, std::string_view gguf) {
+  const std::string_view module = gguf.substr(0, gguf.rfind('.'));
+  const std::string_view part = module.substr(module.rfind('.') + 1);
+  const uint64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
+  uint64_t out = m.hidden, in = 0;  // in 0: a vector of `out`
+  if (part == "token_embd" || part == "output") out = m.vocabulary, in = m.hidden;
+  if (part == "attn_q") out = q, in = m.hidden;
+  if (part == "attn_k" || part == "attn_v") out = kv, in = m.hidden;
+  if (part == "attn_output") in = q;
+  if (part == "attn_q_norm" || part == "attn_k_norm") out = m.head_dim;
+  if (part == "ffn_gate" || part == "ffn_up") out = m.feed_forward, in = m.hidden;
+  if (part == "ffn_down") in = m.feed_forward;
+  if (in == 0 || gguf.ends_with(".bias")) return {out};
+  return {out, in};
+}
+
+std::vector<std::string> gguf_tensor_names(const GgufModel& m) {
+  std::vector<std::string> names = {"token_embd.weight", "output_norm.weight"};
+  if (!m.tied) names.push_back("output.weight");
+  for (uint64_t i = 0; i < m.layers; ++i) {
+    for (const char* part : {"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate",
+                             "ffn_up", "ffn_down"}) {
+      names.push_back(fmt::format("blk.{}.{}.weight", i, part));
+    }
+    if (m.architecture == "qwen3") {
+      names.push_back(fmt::format("blk.{}.attn_q_norm.weight", i));
+      names.push_back(fmt::format("blk.{}.attn_k_norm.weight", i));
+    }
+  }
+  return names;
 }
 
 GgufPlan plan_gguf_tensors(GgufModel& model, std::span<const NamedShape> tensors) {
@@ -362,7 +361,7 @@ GgufPlan plan_gguf_tensors(GgufModel& model, std::span<const NamedShape> tensors
     GgufPlace p{i, *name, {tensors[i].shape.begin(), tensors[i].shape.end()}, 0};
     if (name->starts_with("blk.") && rank(*name).first > model.layers)
       bad(fmt::format("tensor {}: config.json says {} layers", quote(hf), model.layers));
-    const auto expected = expected_shape(model, *name);
+    const auto expected = gguf_tensor_shape(model, *name);
     if (p.shape != expected) {
       bad(fmt::format("tensor {} is [{}], config.json says [{}]", quote(hf), fmt::join(p.shape, ", "),
                       fmt::join(expected, ", ")));
@@ -370,7 +369,7 @@ GgufPlan plan_gguf_tensors(GgufModel& model, std::span<const NamedShape> tensors
     if (has_permuted_rows(model.architecture, *name)) p.head_dim = model.head_dim;
     plan.tensors.push_back(std::move(p));
   }
-  for (const std::string& name : required_names(model)) {
+  for (const std::string& name : gguf_tensor_names(model)) {
     if (seen.count(name) == 0)
       bad(fmt::format("tensor '{}' is missing", hf_name(model.architecture, name).value_or(name)));
   }

@@ -50,6 +50,10 @@ struct GgufModel {
 // on token numbers only.
 GgufModel make_gguf_model(const GgufSource& source, std::string_view base);
 
+// The shape that a tensor of such a model has; the tensors that it cannot lack. Names are GGUF's.
+std::vector<uint64_t> gguf_tensor_shape(const GgufModel& model, std::string_view gguf);
+std::vector<std::string> gguf_tensor_names(const GgufModel& model);
+
 // Where one tensor of the source goes.
 struct GgufPlace {
   size_t source = 0;            // its index in the list given

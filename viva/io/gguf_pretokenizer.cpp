@@ -1,5 +1,5 @@
-#include <fmt/format.h>
-
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "viva/io/gguf_json.h"
@@ -32,25 +32,84 @@ constexpr std::string_view kDeepseek3 = R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~
                                         "\r\n"
                                         R"(]+|\s+(?!\S)|\s+)";
 
-// Turns nested steps into one line of text each; a step that llama.cpp has no counterpart for becomes "?".
-void flatten(const json& step, std::string& out, int depth = 0) {
+// One step of cutting a text into words.
+struct Step {
+  enum Kind : uint8_t { kSplit, kDigit, kDigits, kBytes, kOther } kind;
+  std::string_view pattern = {};  // of kSplit
+};
+struct OwnedStep {
+  Step::Kind kind;
+  std::string pattern;
+  bool operator==(const Step& other) const { return kind == other.kind && pattern == other.pattern; }
+};
+
+constexpr Step kBytes{Step::kBytes}, kDigit{Step::kDigit};
+
+struct Known {
+  std::string_view name;
+  bool ignore_merges, add_bos, nfc;
+  std::array<Step, 6> steps;
+  size_t count;
+};
+
+// Of two entries with equal steps the one with the right ignore_merges is taken, else the first.
+constexpr Known kKnown[] = {
+    {"gpt-2", false, false, false, {{{Step::kSplit, kGpt2}, kBytes}}, 2},
+    {"llama-bpe", true, true, false, {{{Step::kSplit, kLlama3}, kBytes}}, 2},
+    {"smaug-bpe", false, false, false, {{{Step::kSplit, kLlama3}, kBytes}}, 2},
+    {"qwen2", false, false, true, {{{Step::kSplit, kQwen2}, kBytes}}, 2},
+    {"tekken", true, true, false, {{{Step::kSplit, kTekken}, kBytes}}, 2},
+    {"gpt-4o", false, false, false, {{{Step::kSplit, kGpt4o}, kBytes}}, 2},
+    {"smollm", false, false, false, {{kDigit, {Step::kSplit, kGpt2}, kBytes}}, 3},
+    {"deepseek-coder",
+     false,
+     false,
+     false,
+     {{{Step::kSplit, "[\r\n]"},
+       {Step::kSplit, "\\s?\\p{L}+"},
+       {Step::kSplit, "\\s?\\p{P}+"},
+       {Step::kSplit, "[一-龥ࠀ-一가-퟿]+"},
+       kDigit,
+       kBytes}},
+     6},
+    {"deepseek-v3",
+     false,
+     false,
+     false,
+     {{{Step::kSplit, "\\p{N}{1,3}"},
+       {Step::kSplit, "[一-龥぀-ゟ゠-ヿ]+"},
+       {Step::kSplit, kDeepseek3},
+       kBytes}},
+     4},
+};
+
+// Other names that llama.cpp gives the same expressions to.
+constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
+    {"llama3", "llama-bpe"}, {"llama-v3", "llama-bpe"},     {"dbrx", "smaug-bpe"}, {"phi-2", "gpt-2"},
+    {"mellum", "gpt-2"},     {"deepseek-r1-qwen", "qwen2"}, {"megrez", "qwen2"},   {"starcoder", "smollm"},
+    {"refact", "smollm"},    {"llama4", "gpt-4o"},
+};
+
+// Turns nested steps into a list; one that llama.cpp has no counterpart for becomes kOther.
+void flatten(const json& step, std::vector<OwnedStep>& out, int depth = 0) {
   const std::string type = text_member(step, "type").value_or("");
   if (type == "Sequence" && depth < 8 && member(step, "pretokenizers").is_array()) {
     for (const json& s : member(step, "pretokenizers")) flatten(s, out, depth + 1);
   } else if (type == "ByteLevel") {
-    out +=
-        bool_member(step, "use_regex").value_or(true) ? fmt::format("split {}\nbytes\n", kGpt2) : "bytes\n";
+    if (bool_member(step, "use_regex").value_or(true)) out.push_back({Step::kSplit, std::string(kGpt2)});
+    out.push_back({Step::kBytes, ""});
   } else if (type == "Digits") {
-    out += bool_member(step, "individual_digits").value_or(false) ? "digit\n" : "digits\n";
+    out.push_back(
+        {bool_member(step, "individual_digits").value_or(false) ? Step::kDigit : Step::kDigits, ""});
   } else if (type == "Split") {
     // "Removed" with the match inverted keeps the matches, as "Isolated" does.
     const std::string behavior = text_member(step, "behavior").value_or("");
     const bool invert = bool_member(step, "invert").value_or(false);
     const auto pattern = text_member(member(step, "pattern"), "Regex");
     const bool same = (behavior == "Isolated" && !invert) || (behavior == "Removed" && invert);
-    out += same && pattern ? fmt::format("split {}\n", *pattern) : "?\n";
+    out.push_back(same && pattern ? OwnedStep{Step::kSplit, *pattern} : OwnedStep{Step::kOther, ""});
   } else {
-    out += "?\n";
+    out.push_back({Step::kOther, ""});
   }
 }
 
@@ -58,25 +117,43 @@ void flatten(const json& step, std::string& out, int depth = 0) {
 
 std::optional<std::string_view> find_pre_tokenizer(std::string_view pre_tokenizer_json, bool ignore_merges) {
   const json step = detail::parse_object(std::string(pre_tokenizer_json), "tokenizer.json: pre_tokenizer");
-  std::string steps;
+  std::vector<OwnedStep> steps;
   flatten(step, steps);
-  const auto is = [&](std::string_view expected) { return steps == expected; };
-  const auto is_split = [&](std::string_view pattern) {
-    return is(fmt::format("split {}\nbytes\n", pattern));
-  };
-  if (is_split(kGpt2)) return "gpt-2";
-  // "llama-bpe" looks whole words up before it merges, "smaug-bpe" has the same expression and does not.
-  if (is_split(kLlama3)) return ignore_merges ? "llama-bpe" : "smaug-bpe";
-  if (is_split(kQwen2)) return "qwen2";
-  if (is_split(kTekken)) return "tekken";
-  if (is_split(kGpt4o)) return "gpt-4o";
-  if (is(fmt::format("digit\nsplit {}\nbytes\n", kGpt2))) return "smollm";
-  if (is("split [\r\n]\nsplit \\s?\\p{L}+\nsplit \\s?\\p{P}+\nsplit "
-         "[一-龥ࠀ-一가-퟿]+\ndigit\nbytes\n"))
-    return "deepseek-coder";
-  if (is(fmt::format("split \\p{{N}}{{1,3}}\nsplit [一-龥぀-ゟ゠-ヿ]+\nsplit {}\nbytes\n", kDeepseek3)))
-    return "deepseek-v3";
-  return std::nullopt;
+  std::optional<std::string_view> found;
+  for (const Known& k : kKnown) {
+    if (!std::equal(steps.begin(), steps.end(), k.steps.begin(), k.steps.begin() + k.count)) continue;
+    if (!found || k.ignore_merges == ignore_merges) found = k.name;
+  }
+  return found;
+}
+
+std::optional<PreTokenizer> make_pre_tokenizer(std::string_view name) {
+  for (const auto& [alias, same] : kAliases) {
+    if (alias == name) name = same;
+  }
+  const auto known =
+      std::find_if(std::begin(kKnown), std::end(kKnown), [&](const Known& k) { return k.name == name; });
+  if (known == std::end(kKnown)) return std::nullopt;
+  json list = json::array();
+  for (size_t i = 0; i < known->count; ++i) {
+    const Step& s = known->steps[i];
+    const bool gpt2 = s.pattern == kGpt2;  // ByteLevel brings this expression along
+    if (s.kind == Step::kSplit && !gpt2) {
+      list.push_back({{"type", "Split"},
+                      {"pattern", {{"Regex", s.pattern}}},
+                      {"behavior", "Isolated"},
+                      {"invert", false}});
+    } else if (s.kind == Step::kDigit) {
+      list.push_back({{"type", "Digits"}, {"individual_digits", true}});
+    } else if (s.kind == Step::kBytes) {
+      const bool regex = i > 0 && known->steps[i - 1].pattern == kGpt2;
+      list.push_back(
+          {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", regex}});
+    }
+  }
+  PreTokenizer out{{}, known->ignore_merges, known->add_bos, known->nfc};
+  out.json = list.size() == 1 ? list[0].dump() : json{{"type", "Sequence"}, {"pretokenizers", list}}.dump();
+  return out;
 }
 
 }  // namespace viva::io

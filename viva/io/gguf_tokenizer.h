@@ -33,6 +33,17 @@ SentencePieceModel parse_sentencepiece(std::string_view bytes);
 // comparing the regular expressions; empty where none is the same.
 std::optional<std::string_view> find_pre_tokenizer(std::string_view pre_tokenizer_json, bool ignore_merges);
 
+// The way back: what a name of llama.cpp means.
+struct PreTokenizer {
+  std::string json;            // the "pre_tokenizer" value of a tokenizer.json
+  bool ignore_merges = false;  // whole words are looked up before anything is merged
+  bool add_bos = false;        // where the file does not say whether to put <s> before a text
+  bool nfc = false;            // texts are normalized first
+  bool operator==(const PreTokenizer&) const = default;
+};
+// Empty for a name whose expressions are not known.
+std::optional<PreTokenizer> make_pre_tokenizer(std::string_view name);
+
 // Appends the tokenizer.* keys to model.metadata, and to model.warnings what does not carry over exactly.
 void add_tokenizer(const GgufSource& source, GgufModel& model);
 
