@@ -89,8 +89,7 @@ Matrix random_matrix(std::mt19937& rng, size_t rows, size_t cols, int kind) {
 
 // Squared errors in f64 of every group that has a scale of its own.
 std::vector<double> errors(const Format& f, const Matrix& x, const Matrix& y) {
-  const std::string_view name = f.name;
-  const size_t width = name == "nf4-dq" ? 256 * f.group : f.group != 0 ? f.group : x.cols;
+  const size_t width = f.group != 0 ? f.group : x.cols;
   const size_t across = (x.cols + width - 1) / width;
   std::vector<double> e((x.rows + f.row_panel - 1) / f.row_panel * across);
   for (size_t r = 0; r < x.rows; ++r) {

@@ -138,6 +138,24 @@ struct Nf4Dq {
       }
     }
   }
+  // Guess k at the reference's f32 behind scales that were decoded: what either end of the map gives, give or take the
+  // rounding of the sum.
+  static constexpr size_t kRecoveries = 34;
+  static void recover(Scales& s, float offset, size_t k) {
+    float high = 0.0f, low = 0.0f, largest = std::fabs(offset);
+    for (size_t b = 0; b < s.count; ++b) {
+      if (s.wanted[b] == 0.0f) continue;
+      high = s.wanted[b] - offset > high ? s.wanted[b] - offset : high;
+      low = s.wanted[b] - offset < low ? s.wanted[b] - offset : low;
+      largest = s.wanted[b] > largest ? s.wanted[b] : largest;
+    }
+    const float end = k % 2 == 0 ? high : low / kDynamicMap[0];
+    const float step = (end > largest / 8 ? end : largest / 8) * 0x1p-24f;
+    const float away = static_cast<float>((k / 2 + 1) / 2);
+    s.nested = end + (k / 2 % 2 == 0 ? away : -away) * step;
+    const float inverse = s.nested > 0.0f ? 1.0f / s.nested : 0.0f;
+    for (size_t b = 0; b < s.count; ++b) s.code[b] = s.wanted[b] == 0.0f ? 127 : nearest((s.wanted[b] - offset) * inverse);
+  }
   static float round16(float v) { return std::bit_cast<float>((std::bit_cast<uint32_t>(v) + 0x7f) & ~0xffu); }
 
   // ---- groups of kLanes blocks ----
@@ -228,18 +246,23 @@ struct Nf4Dq {
     quantize_as_reference(scales, offset);
   }
 
-  // On Gaussian weights the double-quantized scales cost less than 0.01 dB against the f32 scales that were
-  // wanted. Moves each block to the neighbouring scale code that fits it best, writes its codes; returns the
-  // squared errors of this coding and of the reference's.
-  static std::array<double, 2> best_super(const float* x, size_t cols, size_t first, size_t last,
-                                          const Sizes& s, float offset, Scales& scales,
-                                          const Scales& reference, uint8_t* codes, F* panel) {
+  // The squared errors of 256 blocks as they are coded and as the reference codes them, the values' own squares; whether the
+  // first is larger anywhere.
+  struct Errors {
+    double mine = 0, reference = 0, power = 0;
+    bool worse = false;
+  };
+
+  // Moves each block to the scale code near its own (in `scales`) and near its wanted scale that fits it best, writes its
+  // codes. `anchored`: `scales` are the reference's, and what it writes is the least that is accepted, block by block.
+  static Errors best_super(const float* x, size_t cols, size_t first, size_t last, const Sizes& s, float offset,
+                           Scales& scales, const Scales& reference, bool anchored, uint8_t* codes, F* panel) {
     float widest = 0.0f;
     for (size_t b = 0; b < scales.count; ++b) {
       const float v = std::fabs(kDynamicMap[scales.code[b]]);
       widest = v > widest ? v : widest;
     }
-    std::array<double, 2> sum = {0, 0};
+    Errors sum;
     for_lanes(first, last, cols, s, [&](size_t b, size_t count, size_t n) {
       load_blocks(x + b * s.group, s.group, count, n, panel);
       const size_t at = b - first;
@@ -262,24 +285,54 @@ struct Nf4Dq {
         for (size_t l = 0; l < kLanes; ++l) number[l] = from[l] + k;
         return scales_at();
       };
+      const Fit exact = exact_fit(panel, n, s);
+      for (size_t l = 0; l < kLanes; ++l)
+        lane[l] = scale_of(reference.code[at + (l < count ? l : 0)], reference.nested, offset);
+      const Fit stored = {load(lane), F(0.0f)};
+      F there(0.0f);
+      for (size_t i = 0; i < n; ++i) {
+        const F d = panel[i] - value(code(panel[i], exact), stored);
+        there = there + d * d;
+      }
+      const auto trial_fit = [&](F scale) {
+        Fit fit = fit_of(scale);
+        fit.divide = exact.divide;
+        return fit;
+      };
+
       const F step = abs(neighbour(1) - neighbour(-1));
-      F scale = neighbour(0);
+      const F scale = neighbour(0);
       I chosen = load(number);
-      F error = error_of<Nf4Dq>(panel, n, fit_of(scale));
+      Fit fit = anchored ? exact : trial_fit(scale);
+      F error = anchored ? there : error_of<Nf4Dq>(panel, n, fit);
+      const M all = step == step;
       const auto offer = [&](F trial, M where) {
-        const F e = error_of<Nf4Dq>(panel, n, fit_of(trial));
+        const Fit other = trial_fit(trial);
+        const F e = error_of<Nf4Dq>(panel, n, other);
         const M better = where & (F(0.0f) < trial) & beats(e, error);
-        scale = select(better, trial, scale);
+        fit.scale = select(better, trial, fit.scale);
+        fit.inverse = select(better, other.inverse, fit.inverse);
         error = select(better, e, error);
         chosen = select(better, load(number), chosen);
       };
+      if (anchored) {
+        // Where the largest value takes an inner level the scale would not be found again from the decoded values.
+        const F longest = absmax_of(panel, n) * F(1.15f);
+        offer(scale, all);
+        for (const int k : {0, -1, 1}) {
+          for (size_t l = 0; l < kLanes; ++l)
+            number[l] = nearest((scales.wanted[at + (l < count ? l : 0)] - offset) / scales.nested) + k;
+          const F trial = scales_at();
+          offer(trial, trial < longest);
+        }
+      }
       // Where the map is fine the nearest code is as good as any; where it is coarse more of them are worth a
       // look.
       const M some = abs(scale) * F(0.02f) < step, many = abs(scale) * F(0.04f) < step;
       if (!none(some)) {
         for (const int k : {-1, 1}) offer(neighbour(k), some);
       }
-      if (!none(many)) {
+      if (!anchored && !none(many)) {
         // The scale may have to be so large that the block's largest value takes an inner level.
         alignas(64) float largest[kLanes];
         store(absmax_of(panel, n), largest);
@@ -290,23 +343,18 @@ struct Nf4Dq {
           offer(scales_at(), many);
         }
       }
-      write_codes(panel, n, fit_of(scale), s.group / 2, count, codes + b * s.group / 2);
-      store(error, lane);
-      for (size_t l = 0; l < count; ++l) sum[0] += lane[l];
+      write_codes(panel, n, fit, s.group / 2, count, codes + b * s.group / 2);
       store(chosen, number);
       for (size_t l = 0; l < count; ++l) codes_of[l] = static_cast<uint8_t>(number[l]);
-
-      const Fit exact = exact_fit(panel, n, s);
-      for (size_t l = 0; l < kLanes; ++l)
-        lane[l] = scale_of(reference.code[at + (l < count ? l : 0)], reference.nested, offset);
-      const Fit stored = {load(lane), F(0.0f)};
-      F there(0.0f);
-      for (size_t i = 0; i < n; ++i) {
-        const F d = panel[i] - value(code(panel[i], exact), stored);
-        there = there + d * d;
-      }
+      sum.worse = sum.worse || !none(there < error);
+      store(error, lane);
+      for (size_t l = 0; l < count; ++l) sum.mine += lane[l];
       store(there, lane);
-      for (size_t l = 0; l < count; ++l) sum[1] += lane[l];
+      for (size_t l = 0; l < count; ++l) sum.reference += lane[l];
+      F squares(0.0f);
+      for (size_t i = 0; i < n; ++i) squares = squares + panel[i] * panel[i];
+      store(squares, lane);
+      for (size_t l = 0; l < count; ++l) sum.power += lane[l];
     });
     return sum;
   }
@@ -336,16 +384,33 @@ struct Nf4Dq {
             alignas(64) float lane[kLanes];
             store(fit.scale, lane);
             for (size_t l = 0; l < count; ++l) reference.wanted[b - first + l] = lane[l];
-            store(select(absmax == F(0.0f), F(0.0f), search_nf4_scale(panel, n, absmax, false)), lane);
+            const F wanted = select(absmax == F(0.0f), F(0.0f), search_nf4_scale(panel, n, absmax, false));
+            store(wanted, lane);
             for (size_t l = 0; l < count; ++l) scales.wanted[b - first + l] = lane[l];
           });
           quantize_as_reference(reference, offset);
-          std::array<double, 2> error = {0, 0};
-          if (usable) {
-            quantize(scales, offset);
-            error = best_super(row, cols, first, last, s, offset, scales, reference, out, panel);
+          bool better = false;
+          // The f32 that suits the wanted scales best, if no block pays for the others; else the reference's.
+          for (const bool anchored : {false, true}) {
+            if (!usable || better) break;
+            if (anchored) {
+              std::memcpy(scales.code, reference.code, scales.count);
+              scales.nested = reference.nested;
+            } else {
+              quantize(scales, offset);
+            }
+            Errors e = best_super(row, cols, first, last, s, offset, scales, reference, anchored, out, panel);
+            // Values that were coded like this before keep theirs to the last bit.
+            const bool close = !anchored && e.mine != 0 && e.mine < e.power * 1e-9;
+            for (size_t k = 0; close && k < kRecoveries && e.mine != 0; ++k) {
+              Scales guess = scales;
+              recover(guess, offset, k);
+              e = best_super(row, cols, first, last, s, offset, guess, reference, false, out, panel);
+              if (e.mine == 0) scales = guess;
+            }
+            better = !e.worse && e.mine < e.reference * (1 - 1e-5) && (!close || e.mine == 0);
           }
-          if (usable && error[0] < error[1] * (1 - 1e-5)) {
+          if (better) {
             chosen = &scales;
           } else {
             reference_super(row, cols, first, last, s, offset, reference, out, panel);
