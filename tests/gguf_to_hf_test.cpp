@@ -156,6 +156,22 @@ TEST(GgufToHf, TheDemoModelComesBack) {
             original["post_processor"]["processors"][1]["single"]);
   json settings = json::parse(read_text(source / "tokenizer_config.json"));
   for (const auto& [key, value] : settings.items()) EXPECT_EQ(m.settings()[key], value) << key;
+
+  // Written as GGUF once more, they say what the file said.
+  GgufSource again;
+  again.config = m.config().dump();
+  again.tokenizer = m.tokenizer().dump();
+  again.tokenizer_config = m.settings().dump();
+  const GgufMetadata second = make_gguf_model(again, "f16").metadata;
+  size_t compared = 0;
+  for (const GgufEntry& e : gguf.gguf_metadata()) {
+    if (!e.key.starts_with("llama.") && !e.key.starts_with("tokenizer.")) continue;
+    const GgufValue* v = find(second, e.key);
+    ASSERT_NE(v, nullptr) << e.key;
+    EXPECT_TRUE(*v == e.value) << e.key;
+    ++compared;
+  }
+  EXPECT_GE(compared, 20u);
 }
 
 // The two calls say the same; q and k have their names only where the metadata is right, so this is the order
@@ -617,6 +633,12 @@ TEST(GgufToHf, MergesAreBounded) {
   ASSERT_EQ(m.warnings.size(), 1u);
   EXPECT_NE(m.warnings[0].find("1488 tokens of more than 512 bytes"), std::string::npos) << m.warnings[0];
   EXPECT_EQ(merges(m.tokenizer()).size(), 511u * 512 / 2);
+
+  for (size_t n = tokens.size(); n <= 1 << 17; ++n) tokens.push_back(fmt::format("<{}>", n));
+  s.put("tokenizer.ggml.tokens", tokens);
+  s.put("tokenizer.ggml.token_type", std::vector<int32_t>(tokens.size(), 3));
+  s.put("tokenizer.ggml.scores", std::vector<float>(tokens.size(), 1.0f));
+  EXPECT_EQ(s.make().files.count("tokenizer.json"), 0u);
 }
 
 // Whatever a file says: files that parse, or one error about the input.
