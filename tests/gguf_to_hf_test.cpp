@@ -132,9 +132,7 @@ TEST(GgufToHf, TheDemoModelComesBack) {
   options.format = "f16";
   compress(Machine({.threads = 1}), source, folder.path() / "demo.gguf", options);
   const Checkpoint gguf = Checkpoint::open(folder.path() / "demo.gguf");
-  std::vector<NamedShape> shapes;
-  for (const Weight& w : gguf.weights()) shapes.push_back({w.name, w.shape});
-  const Made m = parsed(make_hf_files(gguf.gguf_metadata(), shapes, DType::kF16));
+  const Made m = parsed(make_hf_files(gguf, DType::kF16));
   EXPECT_TRUE(m.warnings.empty());
   EXPECT_TRUE(m.left_out.empty());
 
@@ -158,6 +156,47 @@ TEST(GgufToHf, TheDemoModelComesBack) {
             original["post_processor"]["processors"][1]["single"]);
   json settings = json::parse(read_text(source / "tokenizer_config.json"));
   for (const auto& [key, value] : settings.items()) EXPECT_EQ(m.settings()[key], value) << key;
+
+  // Written as GGUF once more, they say what the file said.
+  GgufSource again;
+  again.config = m.config().dump();
+  again.tokenizer = m.tokenizer().dump();
+  again.tokenizer_config = m.settings().dump();
+  const GgufMetadata second = make_gguf_model(again, "f16").metadata;
+  size_t compared = 0;
+  for (const GgufEntry& e : gguf.gguf_metadata()) {
+    if (!e.key.starts_with("llama.") && !e.key.starts_with("tokenizer.")) continue;
+    const GgufValue* v = find(second, e.key);
+    ASSERT_NE(v, nullptr) << e.key;
+    EXPECT_TRUE(*v == e.value) << e.key;
+    ++compared;
+  }
+  EXPECT_GE(compared, 20u);
+}
+
+// The two calls say the same; q and k have their names only where the metadata is right, so this is the order
+// of things for a real file.
+TEST(GgufToHf, AFileAndItsPartsSayTheSame) {
+  for (const char* arch : {"llama", "qwen2", "qwen3"}) {
+    Small s(arch);
+    if (s.arch == "llama") s.factor("rope_freqs.weight", {1, 1, 1.5f, 3, 8, 8, 8, 8});
+    std::vector<GgufTensor> list;
+    for (const auto& [name, shape] : s.tensors)
+      list.push_back({gguf_name(arch, name).value_or(name), *find_ggml_type("f32"), shape});
+    const GgufLayout layout = make_gguf_header(list, s.metadata);
+    std::string bytes = layout.header;
+    bytes.resize(layout.file_bytes);
+    if (!s.factors.empty())
+      std::memcpy(&bytes[list.back().offset], s.factors[0].values.data(), list.back().bytes);
+    const test::Folder folder;
+    test::write_file(folder.path() / "x.gguf", bytes);
+    const HfFiles whole = make_hf_files(Checkpoint::open(folder.path() / "x.gguf"), DType::kBF16),
+                  parts = s.files();
+    EXPECT_EQ(whole.texts, parts.texts);
+    EXPECT_EQ(whole.left_out, parts.left_out);
+    EXPECT_EQ(whole.left_out.size(), s.factors.size());
+    EXPECT_EQ(whole.warnings, parts.warnings);
+  }
 }
 
 TEST(GgufToHf, ConfigOfEachArchitecture) {
@@ -594,6 +633,12 @@ TEST(GgufToHf, MergesAreBounded) {
   ASSERT_EQ(m.warnings.size(), 1u);
   EXPECT_NE(m.warnings[0].find("1488 tokens of more than 512 bytes"), std::string::npos) << m.warnings[0];
   EXPECT_EQ(merges(m.tokenizer()).size(), 511u * 512 / 2);
+
+  for (size_t n = tokens.size(); n <= 1 << 17; ++n) tokens.push_back(fmt::format("<{}>", n));
+  s.put("tokenizer.ggml.tokens", tokens);
+  s.put("tokenizer.ggml.token_type", std::vector<int32_t>(tokens.size(), 3));
+  s.put("tokenizer.ggml.scores", std::vector<float>(tokens.size(), 1.0f));
+  EXPECT_EQ(s.make().files.count("tokenizer.json"), 0u);
 }
 
 // Whatever a file says: files that parse, or one error about the input.

@@ -2,8 +2,10 @@
 
 #include "fuzz/fuzz.h"
 #include "viva/io/checkpoint.h"
+#include "viva/io/gguf_to_hf.h"
 
-// A GGUF file as a model: the header, the weights that it becomes, and bytes of each of them.
+// A GGUF file as a model: the header, the weights that it becomes, and bytes of each of them, and the files of a
+// Hugging Face directory.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace viva;
   if (size < 4 || std::string_view(reinterpret_cast<const char*>(data), 4) != "GGUF") return 0;
@@ -23,5 +25,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         model.read_plain(w, w.count() - out.size() / bytes(w.dtype), out);
       }
     }
+    fuzz::check(!io::make_hf_files(model, DType::kBF16).texts.empty());
   });
 }

@@ -370,4 +370,19 @@ HfFiles make_hf_files(const GgufMetadata& metadata, std::span<const NamedShape> 
   return HfBuilder(metadata, weights, torch_dtype, factors).build();
 }
 
+HfFiles make_hf_files(const Checkpoint& model, DType torch_dtype) {
+  std::vector<NamedShape> names;
+  std::vector<GgufExtraTensor> factors;
+  for (const Weight& w : model.weights()) {
+    names.push_back({w.name, w.shape});
+    if (!is_rotary_factor(w.name)) continue;
+    if (w.dtype != DType::kF32 || w.placement.format != nullptr || !w.decodable || w.count() > 1 << 16)
+      bad_gguf(fmt::format("tensor {} is no list of f32 numbers", quote(w.name, 80)));
+    factors.push_back({w.name, std::vector<float>(w.count())});
+    std::vector<float>& values = factors.back().values;
+    model.read_plain(w, 0, {reinterpret_cast<uint8_t*>(values.data()), values.size() * sizeof(float)});
+  }
+  return make_hf_files(model.gguf_metadata(), names, torch_dtype, factors);
+}
+
 }  // namespace viva::io

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "viva/base/dtype.h"
+#include "viva/io/checkpoint.h"
 #include "viva/io/gguf.h"
 #include "viva/io/gguf_model.h"
 
@@ -36,5 +37,8 @@ bool is_rotary_factor(std::string_view gguf) noexcept;
 // directory is then without one.
 HfFiles make_hf_files(const GgufMetadata& metadata, std::span<const NamedShape> weights, DType torch_dtype,
                       std::span<const GgufExtraTensor> factors = {});
+
+// The same for an open GGUF file: reads the factors, and `left_out` are indices of model.weights().
+HfFiles make_hf_files(const Checkpoint& model, DType torch_dtype);
 
 }  // namespace viva::io

@@ -23,6 +23,9 @@ constexpr std::string_view kSpace = "\xe2\x96\x81";  // U+2581, SentencePiece's 
 // MB of merges.
 constexpr size_t kLongestPiece = 512, kMostMergeBytes = 256 << 20;
 
+// Each added token takes some hundred bytes of each file; published models have up to some thousand.
+constexpr size_t kMostAdded = 1 << 17;
+
 // Why a tokenizer cannot be rebuilt.
 struct Refusal {
   std::string reason;
@@ -106,6 +109,9 @@ class HfTokenizer {
         types_[i] = 0;
       }
     }
+    uint64_t added = 0;
+    for (uint32_t i = 0; i < tokens.size(); ++i) added += is_added(i);
+    if (added > kMostAdded) throw Refusal{fmt::format("{} of its tokens are no parts of texts", added)};
     if (doubled > 0)
       warn(fmt::format("{} tokens have the text of another one, which a tokenizer.json cannot say: left out",
                        doubled));
