@@ -306,24 +306,23 @@ struct Nf4Dq {
       Fit fit = anchored ? exact : trial_fit(scale);
       F error = anchored ? there : error_of<Nf4Dq>(panel, n, fit);
       const M all = step == step;
+      // Where the largest value takes an inner level the scale may not be found again from the decoded values.
+      const F longest = absmax_of(panel, n) * F(anchored ? 1.15f : 0x1p60f);
       const auto offer = [&](F trial, M where) {
         const Fit other = trial_fit(trial);
         const F e = error_of<Nf4Dq>(panel, n, other);
-        const M better = where & (F(0.0f) < trial) & beats(e, error);
+        const M better = where & (F(0.0f) < trial) & (trial < longest) & beats(e, error);
         fit.scale = select(better, trial, fit.scale);
         fit.inverse = select(better, other.inverse, fit.inverse);
         error = select(better, e, error);
         chosen = select(better, load(number), chosen);
       };
       if (anchored) {
-        // Where the largest value takes an inner level the scale would not be found again from the decoded values.
-        const F longest = absmax_of(panel, n) * F(1.15f);
         offer(scale, all);
         for (const int k : {0, -1, 1}) {
           for (size_t l = 0; l < kLanes; ++l)
             number[l] = nearest((scales.wanted[at + (l < count ? l : 0)] - offset) / scales.nested) + k;
-          const F trial = scales_at();
-          offer(trial, trial < longest);
+          offer(scales_at(), all);
         }
       }
       // Where the map is fine the nearest code is as good as any; where it is coarse more of them are worth a
