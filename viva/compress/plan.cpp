@@ -255,16 +255,8 @@ void Plan::plan_huggingface(const PlanOptions& options) {
 
 // The texts of a model directory, from a file that has everything in its metadata.
 void Plan::make_config_of_gguf() {
-  std::vector<io::NamedShape> names;
-  std::vector<io::GgufExtraTensor> factors;
   std::map<DType, uint64_t> values;
   for (const io::Weight& w : model.weights()) {
-    names.push_back({w.name, w.shape});
-    if (io::is_rotary_factor(w.stored[0].tensor.name) && w.dtype == DType::kF32 && w.placement.format == nullptr) {
-      io::GgufExtraTensor table{w.stored[0].tensor.name, std::vector<float>(w.count())};
-      model.read_plain(w, 0, {reinterpret_cast<uint8_t*>(table.values.data()), 4 * table.values.size()});
-      factors.push_back(std::move(table));
-    }
     if (w.placement.format == nullptr) values[w.dtype] += w.count();
   }
   DType dtype = DType::kF16;
@@ -274,7 +266,7 @@ void Plan::make_config_of_gguf() {
   } else if (layout == Layout::kPlain) {
     dtype = plain_dtype(main.format->name);
   }
-  io::HfFiles files = io::make_hf_files(model.gguf_metadata(), names, dtype, factors);
+  io::HfFiles files = io::make_hf_files(model, dtype);
   left_out_.insert(files.left_out.begin(), files.left_out.end());
   for (auto& [name, text] : files.texts) {
     if (name == "config.json") {
