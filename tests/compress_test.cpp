@@ -526,10 +526,10 @@ TEST_F(Compress, NonfiniteValuesAreNamedOrKept) {
   touch_value("model.layers.1.self_attn.o_proj.weight", 0x7e00, 512 * 300 + 7);
   std::string text;
   EXPECT_EQ(code_of([&] { run(out_, options("nf4")); }, &text), Code::kBadInput);
-  EXPECT_NE(text.find("'model.layers.1.self_attn.o_proj.weight' has NaN at [300, 7]"), std::string::npos) << text;
+  EXPECT_NE(text.find("\"model.layers.1.self_attn.o_proj.weight\" has NaN at [300, 7]"), std::string::npos) << text;
   touch_value("model.layers.0.self_attn.v_proj.weight", 0xfc00, 511);
   EXPECT_EQ(code_of([&] { run(out_, options("nvfp4")); }, &text), Code::kBadInput);
-  EXPECT_NE(text.find("'model.layers.0.self_attn.v_proj.weight' has infinity at [0, 511]"), std::string::npos) << text;
+  EXPECT_NE(text.find("\"model.layers.0.self_attn.v_proj.weight\" has infinity at [0, 511]"), std::string::npos) << text;
   for (const std::string format : {"nf4", "nvfp4"}) {
     CompressOptions o = options(format);
     o.keep_nonfinite = true;

@@ -99,6 +99,11 @@ struct Codec {
   static VIVA_INL void load_panel(const Batch& b, size_t n, const Sizes& s, F* x) {
     const float* p[kLanes];
     for (size_t l = 0; l < kLanes; ++l) p[l] = b.x[l < b.count ? l : 0];
+    // Eight rows at a time are more than the processor's own prefetcher follows.
+    constexpr size_t kLine = 16, kAhead = 1024;
+    for (size_t l = 0; l < kLanes; ++l) {
+      for (size_t k = 0; k < n; k += kLine) __builtin_prefetch(p[l] + kAhead + k);
+    }
     size_t k = 0;
     for (; k < n / 4 * 4; k += 4) load_transposed4(p, k, x + k);
     for (; k < n; ++k) {
@@ -183,6 +188,11 @@ struct Codec {
     return !Fmt::kInterleaved && b.count == kLanes && b.packed[0] == b.packed[kLanes - 1] &&
            b.index[kLanes - 1] == b.index[0] + kLanes - 1;
   }
+  // A full batch of whole blocks, whose one field is put before the codes of all their groups.
+  static bool whole_blocks(const Batch& b) {
+    return kPerBlock > 1 && kLanes % kPerBlock == 0 && b.count == kLanes && b.index[0] % kPerBlock == 0 &&
+           b.index[kLanes - 1] == b.index[0] + kLanes - 1 && b.packed[0] == b.packed[kLanes - 1];
+  }
   // Calls f with the field's size as a constant.
   template <class Call>
   static VIVA_INL void with_bytes(size_t bytes, Call f) {
@@ -193,6 +203,14 @@ struct Codec {
   static VIVA_INL void store_field(const Batch& b, const Sizes& s, size_t f, I field) {
     with_bytes(s.field_bytes[f], [&](auto bytes) VIVA_INL_LAMBDA {
       if (consecutive(b)) return store_low<bytes()>(field, b.packed[0] + s.field_offset(b.index[0], f));
+      if (whole_blocks(b)) {
+        alignas(64) uint8_t low[4 * kLanes];
+        store_low<bytes()>(field, low);
+        for (size_t l = 0; l < kLanes; l += kPerBlock) {
+          std::memcpy(b.packed[l] + s.field_offset(b.index[l], f), low + l * bytes(), kPerBlock * bytes());
+        }
+        return;
+      }
       alignas(64) int32_t lane[kLanes];
       store(field, lane);
       for (size_t l = 0; l < kLanes && l < b.count; ++l) {
@@ -205,6 +223,14 @@ struct Codec {
     with_bytes(s.field_bytes[f], [&](auto bytes) VIVA_INL_LAMBDA {
       if (consecutive(b)) {
         field = load_low<bytes()>(b.packed[0] + s.field_offset(b.index[0], f));
+        return;
+      }
+      if (whole_blocks(b)) {
+        alignas(64) uint8_t low[4 * kLanes];
+        for (size_t l = 0; l < kLanes; l += kPerBlock) {
+          std::memcpy(low + l * bytes(), b.packed[l] + s.field_offset(b.index[l], f), kPerBlock * bytes());
+        }
+        field = load_low<bytes()>(low);
         return;
       }
       alignas(64) int32_t lane[kLanes] = {};

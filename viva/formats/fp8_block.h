@@ -56,7 +56,9 @@ struct Fp8Block : Fp8Scale {
         const size_t left = b * kGroup, width = cols - left < kGroup ? cols - left : kGroup;
         const size_t stride = round_up(width, kRowLanes);
         for (size_t r = 0; r < height; ++r) {
-          std::memcpy(work + r * stride, x + (top + r) * cols + left, width * sizeof(float));
+          const float* from = x + (top + r) * cols + left;
+          for (size_t k = 0; k < width; k += 16) __builtin_prefetch(from + kGroup + k, 0, 2);
+          std::memcpy(work + r * stride, from, width * sizeof(float));
           for (size_t k = width; k < stride; ++k) work[r * stride + k] = 0.0f;
         }
         const size_t n = height * stride / kLanes;

@@ -30,7 +30,7 @@ struct Int8 {
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF32}}; }
 
   // Values that f16 cannot hold count as its largest.
-  static VIVA_INL F cast(F x) { return f16_value(f16_bits(clamp(x, -65504.0f, 65504.0f))); }
+  static VIVA_INL F cast(F x) { return f16_round(clamp(x, -65504.0f, 65504.0f)); }
 
   static VIVA_INL Fit reference(const F* x, size_t n, const Coding&) {
     const F scale =

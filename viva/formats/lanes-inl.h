@@ -384,13 +384,20 @@ VIVA_INL F e4m3_value(I b) {  // not NaN
   return from_bits(bits(magnitude) | shl<24>(b & I(0x80)));
 }
 
+// x as the nearest f16, infinite past the largest.
+VIVA_INL F f16_round(F x) {
+#if !defined(VIVA_SCALAR_LANES) && HWY_TARGET <= HWY_AVX2
+  return hn::PromoteTo(DF(), hn::DemoteTo(hn::Rebind<hwy::float16_t, DF>(), x.v));
+#else
+  const I b = f16_bits(x);
+  return select((b & I(0x7fff)) == I(0x7c00), copy_sign(F(__builtin_inff()), x), f16_value(b));
+#endif
+}
+
 // x rounded as a value of `t` (f32: unchanged).
 VIVA_INL F round_to(DType t, F x) {
   if (t == DType::kBF16) return bf16_value(bf16_bits(x));
-  if (t == DType::kF16) {
-    const I b = f16_bits(x);
-    return select((b & I(0x7fff)) == I(0x7c00), copy_sign(F(__builtin_inff()), x), f16_value(b));
-  }
+  if (t == DType::kF16) return f16_round(x);
   return x;
 }
 

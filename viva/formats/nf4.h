@@ -42,7 +42,7 @@ struct Nf4 {
   }
 
   static VIVA_INL I code(F x, const Fit& fit) {
-    return kNf4.nearest(clamp(fit.divide ? x / fit.scale : x * fit.inverse, -1.0f, 1.0f));
+    return kNf4.nearest(fit.divide ? x / fit.scale : x * fit.inverse);  // what lies past an end is nearest to it
   }
   static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kNf4.level, code) * fit.scale; }
   static void store(const Fit& fit, const Coding&, I* field) { field[0] = bits(fit.scale); }

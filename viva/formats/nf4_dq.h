@@ -15,6 +15,7 @@ struct Nf4Dq {
   static constexpr uint32_t kGroup = 64;
   static constexpr uint32_t kGroups[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};
   static constexpr size_t kNested = 256;  // blocks that share an f32
+  static constexpr size_t kFew = 64;
 
   struct Sizes {
     size_t group, blocks, nested, scales_at, nested_at, row_bytes;
@@ -178,7 +179,7 @@ struct Nf4Dq {
     bool divide = false;
   };
   static VIVA_INL I code(F x, const Fit& fit) {
-    return kNf4.nearest(clamp(fit.divide ? x / fit.scale : x * fit.inverse, -1.0f, 1.0f));
+    return kNf4.nearest(fit.divide ? x / fit.scale : x * fit.inverse);
   }
   static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kNf4.level, code) * fit.scale; }
   // The codes that a stored scale calls for; a scale of 0 stands for zeros.
@@ -246,10 +247,10 @@ struct Nf4Dq {
     quantize_as_reference(scales, offset);
   }
 
-  // The squared errors of 256 blocks as they are coded and as the reference codes them, the values' own squares; whether the
-  // first is larger anywhere.
+  // The squared errors of 256 blocks as they are coded and as the reference codes them; whether the first is larger
+  // anywhere.
   struct Errors {
-    double mine = 0, reference = 0, power = 0;
+    double mine = 0, reference = 0;
     bool worse = false;
   };
 
@@ -319,11 +320,9 @@ struct Nf4Dq {
       };
       if (anchored) {
         offer(scale, all);
-        for (const int k : {0, -1, 1}) {
-          for (size_t l = 0; l < kLanes; ++l)
-            number[l] = nearest((scales.wanted[at + (l < count ? l : 0)] - offset) / scales.nested) + k;
-          offer(scales_at(), all);
-        }
+        for (size_t l = 0; l < kLanes; ++l)
+          number[l] = nearest((scales.wanted[at + (l < count ? l : 0)] - offset) / scales.nested);
+        offer(scales_at(), all);
       }
       // Where the map is fine the nearest code is as good as any; where it is coarse more of them are worth a
       // look.
@@ -350,10 +349,6 @@ struct Nf4Dq {
       for (size_t l = 0; l < count; ++l) sum.mine += lane[l];
       store(there, lane);
       for (size_t l = 0; l < count; ++l) sum.reference += lane[l];
-      F squares(0.0f);
-      for (size_t i = 0; i < n; ++i) squares = squares + panel[i] * panel[i];
-      store(squares, lane);
-      for (size_t l = 0; l < count; ++l) sum.power += lane[l];
     });
     return sum;
   }
@@ -375,6 +370,7 @@ struct Nf4Dq {
           reference_super(row, cols, first, last, s, offset, reference, out, panel);
         } else {
           bool usable = true;
+          double least = 0, power = 0;  // what the wanted scales leave, and the values' own squares
           for_lanes(first, last, cols, s, [&](size_t b, size_t count, size_t n) {
             load_blocks(row + b * s.group, s.group, count, n, panel);
             const Fit fit = exact_fit(panel, n, s);
@@ -386,12 +382,25 @@ struct Nf4Dq {
             const F wanted = select(absmax == F(0.0f), F(0.0f), search_nf4_scale(panel, n, absmax, false));
             store(wanted, lane);
             for (size_t l = 0; l < count; ++l) scales.wanted[b - first + l] = lane[l];
+            const Fit fit_wanted = fit_of(wanted);
+            F left(0.0f), squares(0.0f);
+            for (size_t i = 0; i < n; ++i) {
+              const F d = panel[i] - value(code(panel[i], fit_wanted), fit_wanted);
+              left = left + d * d;
+              squares = squares + panel[i] * panel[i];
+            }
+            store(left, lane);
+            for (size_t l = 0; l < count; ++l) least += lane[l];
+            store(squares, lane);
+            for (size_t l = 0; l < count; ++l) power += lane[l];
           });
           quantize_as_reference(reference, offset);
           bool better = false;
           // The f32 that suits the wanted scales best, if no block pays for the others; else the reference's.
           for (const bool anchored : {false, true}) {
             if (!usable || better) break;
+            // Of many blocks one always pays, so the first is only for few, and for values that were coded like this before.
+            if (!anchored && scales.count > kFew && least > power * 1e-9) continue;
             if (anchored) {
               std::memcpy(scales.code, reference.code, scales.count);
               scales.nested = reference.nested;
@@ -400,7 +409,7 @@ struct Nf4Dq {
             }
             Errors e = best_super(row, cols, first, last, s, offset, scales, reference, anchored, out, panel);
             // Values that were coded like this before keep theirs to the last bit.
-            const bool close = !anchored && e.mine != 0 && e.mine < e.power * 1e-9;
+            const bool close = !anchored && e.mine != 0 && e.mine < power * 1e-9;
             for (size_t k = 0; close && k < kRecoveries && e.mine != 0; ++k) {
               Scales guess = scales;
               recover(guess, offset, k);

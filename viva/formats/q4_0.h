@@ -25,12 +25,21 @@ struct Q4_0 {
 
   // ggml: the value with the largest magnitude (the first of equals) becomes code 0.
   static VIVA_INL Fit reference(const F* x, size_t n, const Coding&) {
-    F magnitude(0.0f), extreme(0.0f);
-    for (size_t i = 0; i < n; ++i) {
-      const F a = abs(x[i]);
-      const M larger = magnitude < a;
-      magnitude = select(larger, a, magnitude);
-      extreme = select(larger, x[i], extreme);
+    F low[2] = {x[0], x[0]}, high[2] = {x[0], x[0]};
+    for (size_t i = 0; i + 1 < n; i += 2) {
+      for (size_t k = 0; k < 2; ++k) low[k] = min(low[k], x[i + k]), high[k] = max(high[k], x[i + k]);
+    }
+    const F least = min(min(low[0], low[1]), x[n - 1]), largest = max(max(high[0], high[1]), x[n - 1]);
+    F extreme = select(-least < largest, largest, select(least < F(0.0f), least, F(0.0f)));
+    // Both signs have the largest magnitude: the first one counts.
+    if (!none((-least == largest) & (F(0.0f) < largest))) {
+      F magnitude(0.0f);
+      for (size_t i = 0; i < n; ++i) {
+        const F a = abs(x[i]);
+        const M larger = magnitude < a;
+        magnitude = select(larger, a, magnitude);
+        extreme = select(larger, x[i], extreme);
+      }
     }
     const F scale = extreme / F(-8.0f);
     return {scale, reciprocal(scale)};
