@@ -1,6 +1,8 @@
 // Searching tables of levels, rounding to small floats and choosing scales, over lanes; shared by the table
 // and float formats. Like lanes-inl.h it is included once per SIMD target and once for the scalar twin.
 
+#include "viva/formats/nf4_levels.h"
+
 VIVA_LANES_OPEN
 
 // Sixteen ascending levels, searched by halving: four comparisons and two table lookups.
@@ -211,11 +213,7 @@ VIVA_INL I search_nvfp4_byte(const F* x, size_t n, F absmax, I start, F tensor_s
 
 // ---- NF4, with plain and with double-quantized scales ----
 
-inline constexpr Levels16 kNf4{{-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
-                                -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
-                                0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f,
-                                0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f,
-                                0.7229568362236023f, 1.0f}};
+inline constexpr Levels16 kNf4{kNf4Levels};
 
 VIVA_INL F search_nf4_scale(const F* x, size_t n, F absmax, bool both_signs) {
   constexpr std::array<float, 5> kShares = {0.82f, 0.88f, 0.94f, 1.0f, 1.06f};

@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "viva/base/checked.h"
 #include "viva/base/float16.h"
+#include "viva/formats/dynamic_map.h"
+#include "viva/formats/nf4_levels.h"
 #include "viva/io/json.h"
 #include "viva/io/quote.h"
 #include "viva/io/recognize.h"
@@ -32,45 +33,9 @@ std::optional<Which> which(std::string_view format) {
 constexpr uint32_t kNestedBlock = 256;
 constexpr uint64_t kBlocks[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};
 
-constexpr float kNf4Map[16] = {-1.0f,
-                               -0.6961928009986877f,
-                               -0.5250730514526367f,
-                               -0.39491748809814453f,
-                               -0.28444138169288635f,
-                               -0.18477343022823334f,
-                               -0.09105003625154495f,
-                               0.0f,
-                               0.07958029955625534f,
-                               0.16093020141124725f,
-                               0.24611230194568634f,
-                               0.33791524171829224f,
-                               0.44070982933044434f,
-                               0.5626170039176941f,
-                               0.7229568362236023f,
-                               1.0f};
 constexpr float kFp4Map[16] = {0.0f,       0.0625f / 12, 8.0f / 12,  1.0f,          4.0f / 12,  6.0f / 12,
                                2.0f / 12,  3.0f / 12,    0.0f,       -0.0625f / 12, -8.0f / 12, -1.0f,
                                -4.0f / 12, -6.0f / 12,   -2.0f / 12, -3.0f / 12};
-
-// The signed 8-bit map of bitsandbytes' create_dynamic_map, bit for bit what the package stores.
-std::array<float, 256> dynamic_map() {
-  std::array<float, 256> map{};
-  size_t at = 128;
-  for (int i = 0; i <= 6; ++i) {
-    const int m = (1 << i) + 1;
-    const float step = (1.0f - 0.1f) / static_cast<float>(m - 1);
-    const float power = static_cast<float>(std::pow(10.0, i - 6));
-    const auto point = [&](int k) {
-      return k < m / 2 ? std::fmaf(step, static_cast<float>(k), 0.1f)
-                       : std::fmaf(-step, static_cast<float>(m - 1 - k), 1.0f);
-    };
-    for (int k = 0; k + 1 < m; ++k) map[at++] = (point(k) + point(k + 1)) / 2 * power;
-  }
-  map[255] = 1.0f;
-  map[127] = 0.0f;
-  for (int j = 0; j < 127; ++j) map[126 - j] = -map[128 + j];
-  return map;
-}
 
 std::string bytes_of(const float* values, size_t n) { return {reinterpret_cast<const char*>(values), 4 * n}; }
 
@@ -133,10 +98,10 @@ Placement bitsandbytes_placement(const std::string& name, const std::vector<uint
     p.tensors.push_back(make_stored(name + ".nested_absmax", DType::kF32, {ceil_div(blocks, kNestedBlock)}));
     p.pieces.push_back({2});
     p.tensors.push_back(make_stored(name + ".nested_quant_map", DType::kF32, {256}));
-    p.constants.push_back({3, [](const Shared&) { return bytes_of(dynamic_map().data(), 256); }});
+    p.constants.push_back({3, [](const Shared&) { return bytes_of(kDynamicMap.data(), 256); }});
   }
   p.constants.push_back({p.tensors.size(), [kind](const Shared&) {
-                           return bytes_of(kind == Which::kFp4 ? kFp4Map : kNf4Map, 16);
+                           return bytes_of(kind == Which::kFp4 ? kFp4Map : kNf4Levels.data(), 16);
                          }});
   p.tensors.push_back(make_stored(name + ".quant_map", DType::kF32, {16}));
   p.constants.push_back({p.tensors.size(), [=, text = std::string(type)](const Shared& shared) {
