@@ -308,7 +308,7 @@ struct Codec {
   static void encode(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
                      float* scratch) noexcept {
     const Sizes s(cols, coding);
-    if (needs_padding(s, cols)) std::memset(packed, 0, rows * s.row_bytes);
+    if (rows != 0 && needs_padding(s, cols)) std::memset(packed, 0, rows * s.row_bytes);
     with_make(coding, [&](auto make) {
       encode_groups<make.kEncoder, make.kArithmetic>(x, rows, cols, coding, packed, scratch);
     });
