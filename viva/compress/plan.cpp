@@ -77,8 +77,10 @@ Coding coding_for(const Choice& choice, const io::Weight& w, Encoder encoder) {
   Coding c = choice.coding;
   c.encoder = encoder;
   c.arithmetic = w.dtype == DType::kBF16 || w.dtype == DType::kF16 ? w.dtype : DType::kF32;
-  // The scales of ggml's blocks are f16.
-  if (w.placement.format != nullptr && w.placement.format->gguf_type >= 0) c.arithmetic = DType::kF16;
+  // The scales of ggml's Q4_0 are f16; compressed-tensors computes in bf16 where scales are no floats of the model's kind.
+  if (w.placement.format != nullptr && w.placement.format->gguf_type >= 0) {
+    c.arithmetic = choice.format->name == "int4" ? DType::kF16 : DType::kBF16;
+  }
   c.scale = c.arithmetic;
   return c;
 }
