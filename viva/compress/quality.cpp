@@ -22,7 +22,7 @@ std::string_view plain_name(std::string_view name) {
 // Counterparts by name; a tied head that one side leaves out is its embedding.
 class Names {
  public:
-  explicit Names(const io::Checkpoint& c) : c_(c) {
+  explicit Names(const io::Checkpoint& c) {
     for (size_t i = 0; i < c.weights().size(); ++i) at_.emplace(plain_name(c.weights()[i].name), i);
   }
   std::optional<size_t> find(std::string_view name) const {
@@ -35,7 +35,6 @@ class Names {
   }
 
  private:
-  const io::Checkpoint& c_;
   std::map<std::string_view, size_t> at_;
 };
 
