@@ -320,9 +320,11 @@ struct Nf4Dq {
       };
       if (anchored) {
         offer(scale, all);
-        for (size_t l = 0; l < kLanes; ++l)
-          number[l] = nearest((scales.wanted[at + (l < count ? l : 0)] - offset) / scales.nested);
-        offer(scales_at(), all);
+        for (const int k : {0, -1, 1}) {
+          for (size_t l = 0; l < kLanes; ++l)
+            number[l] = nearest((scales.wanted[at + (l < count ? l : 0)] - offset) / scales.nested) + k;
+          offer(scales_at(), all);
+        }
       }
       // Where the map is fine the nearest code is as good as any; where it is coarse more of them are worth a
       // look.
