@@ -13,7 +13,7 @@ std::string_view tools(Layout layout) {
   switch (layout) {
     case Layout::kPlain: return "transformers and all that read safetensors";
     case Layout::kBitsandbytes: return "transformers with bitsandbytes";
-    case Layout::kCompressedTensors: return "transformers with compressed-tensors, vLLM";
+    case Layout::kCompressedTensors: return "transformers with compressed-tensors";
     case Layout::kGguf: return "llama.cpp and what is built on it";
   }
   return "";
@@ -39,7 +39,9 @@ Word word_formats() {
               nlohmann::ordered_json list = nlohmann::ordered_json::array();
               if (!common.json) fmt::print("{:<12} {:>9} {:>6}  {:<19} {:<44} {}\n", "format", "bits", "group", "files", "loaded by", "what");
               for (const Format* f : formats()) {
-                const uint64_t bits = 8 * f->row_bytes(kColumns, {});
+                // What rows share is stored once for them.
+                uint64_t bits = 0;
+                for (const Piece& p : f->pieces(kColumns, {})) bits += 8 * p.bytes * (p.role == Role::kCodes || p.role == Role::kBlock ? f->row_panel : 1);
                 std::vector<std::string> files, loaders;
                 for (Layout l : layouts_of(*f)) {
                   files.emplace_back(name(l));
@@ -47,14 +49,14 @@ Word word_formats() {
                 }
                 if (common.json) {
                   list.push_back({{"name", f->name},
-                                  {"bits_per_weight", static_cast<double>(bits) / kColumns},
+                                  {"bits_per_weight", static_cast<double>(bits) / static_cast<double>(kColumns * f->row_panel)},
                                   {"group", f->group},
                                   {"groups", f->groups.empty() ? std::vector<uint32_t>{f->group} : std::vector<uint32_t>(f->groups.begin(), f->groups.end())},
                                   {"files", files},
                                   {"tools", loaders},
                                   {"summary", f->summary}});
                 } else {
-                  fmt::print("{:<12} {:>9} {:>6}  {:<19} {:<44} {}\n", f->name, exact_bits(bits, kColumns), f->group == 0 ? "row" : std::to_string(f->group), fmt::format("{}", fmt::join(files, ", ")), loaders.front(), f->summary);
+                  fmt::print("{:<12} {:>9} {:>6}  {:<19} {:<44} {}\n", f->name, exact_bits(bits, kColumns * f->row_panel), f->group == 0 ? "row" : std::to_string(f->group), fmt::format("{}", fmt::join(files, ", ")), loaders.front(), f->summary);
                 }
               }
               if (common.json) {

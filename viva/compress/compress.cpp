@@ -235,7 +235,12 @@ ConvertReport convert(const Machine& machine, const fs::path& source, const fs::
   PlanOptions plan(o);
   plan.convert = true;
   plan.exact = !options.requantize;
-  ConvertReport report{run(machine, source, destination, plan), false};
+  ConvertReport report;
+  try {
+    static_cast<CompressReport&>(report) = run(machine, source, destination, plan);
+  } catch (const Error& e) {  // the same job under its own name
+    throw Error(e.code(), e.operation() == "compress" ? "convert" : e.operation(), e.message(), e.hint());
+  }
   report.lossless = !options.dry_run && std::all_of(report.tensors.begin(), report.tensors.end(), [](const CompressedTensor& t) { return t.max_error == 0; });
   return report;
 }

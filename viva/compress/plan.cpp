@@ -143,10 +143,13 @@ Plan::Plan(const io::Checkpoint& source, const fs::path& destination, const Plan
   if (!convert && std::none_of(items.begin(), items.end(), [](const Item& i) { return !i.kept; })) {
     std::string first;
     for (const Item& i : items) {
-      if (model.weights()[i.weight].shape.size() >= 2) {
-        first = fmt::format("{} is kept: {}", io::quote(i.name), i.reason);
-        break;
-      }
+      const io::Weight& w = model.weights()[i.weight];
+      if (w.shape.size() < 2) continue;
+      const bool packed = w.placement.format != nullptr;
+      if (first.empty() || packed) first = fmt::format("{} is kept: {}", io::quote(i.name), i.reason);
+      if (!packed) continue;
+      first += "; viva convert --to FORMAT --requantize codes quantized models anew";
+      break;
     }
     throw Error(Code::kBadInput, "compress", fmt::format("{}: no tensor would become {}", model.path().string(), main.text), first);
   }

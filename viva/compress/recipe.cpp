@@ -250,6 +250,7 @@ Conversion decide_conversion(const io::Checkpoint& model, bool gguf, std::string
     c.layout = layout_for(c.main, gguf);
   } else if (gguf == from_gguf) {
     // The same world: other files, the same tensors.
+    c.main.text = "keep";
     c.layout = gguf ? Layout::kGguf : Layout::kPlain;
     c.decisions.assign(model.weights().size(), {Choice{}, "as it is"});
     return c;
