@@ -198,6 +198,13 @@ void Plan::place_in_directory(std::vector<Decision>& decisions) {
     }
     items.push_back(std::move(item));
   }
+  // Seen with transformers 5.23: experts a thousandfold too large.
+  if (std::any_of(items.begin(), items.end(), [](const Item& i) {
+        return i.placement.format != nullptr && i.placement.format->name == "nvfp4" && i.name.find(".experts.") != std::string::npos;
+      })) {
+    warnings.push_back("transformers forgets the tensor scale of NVFP4 experts when it fuses them, and computes nonsense; for it, add "
+                       "--rule '*.experts.*=int4-g128' or use mxfp4");
+  }
 }
 
 void Plan::plan_huggingface(const PlanOptions& options) {
