@@ -67,6 +67,10 @@ for word in words:
             except ValueError:
                 check(False, f"no JSON: {command}", done)
 
+done = subprocess.run(["viva", "bench", "paper", "--rows", "2000", "--json"], cwd=scratch, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+rows = [row["name"] for row in json.loads(done.stdout)["formats"]]
+check(rows == ["FP32", "FP16", "INT8", "NVFP4", "Q4", "NF4", "NF4+DQ"], f"rows of the paper's table: {rows}", done)
+
 # ---- wrong usage: exit 2, nothing on stdout, the nearest right one ----
 for arguments, near in [
     (["compres"], "compress"),

@@ -3,9 +3,12 @@
 #include <cmath>
 
 #include "apps/viva/bench.h"
+#include "apps/viva/word.h"
 
 namespace viva::bench {
 namespace {
+
+using app::number;
 
 using nlohmann::ordered_json;
 
@@ -17,7 +20,6 @@ ordered_json json_of(const Rate& r) {
   return j;
 }
 // JSON has no infinity: an exact format has null decibels.
-ordered_json finite(double x) { return std::isfinite(x) ? ordered_json(x) : ordered_json(nullptr); }
 template <class T>
 ordered_json json_of(const std::optional<T>& x) {
   return x ? ordered_json(*x) : ordered_json(nullptr);
@@ -99,7 +101,7 @@ ordered_json json_of(const CodingReport& r) {
               {"gb_per_s", json_of(row.rate)},
               {"memory_share", row.share},
               {"memory_share_by_processor_time", row.share_alone}});
-    if (!r.decode) j["sqnr_db"] = finite(row.sqnr_db);
+    if (!r.decode) j["sqnr_db"] = number(row.sqnr_db);
     rows.push_back(j);
   }
   return {{"what", r.decode ? "decode" : "encode"},
@@ -116,7 +118,7 @@ ordered_json json_of(const PaperReport& r) {
   const auto figures = [](const PaperFigures& f) {
     return ordered_json{{"mean_error", f.mean_error},
                         {"relative_rms", f.relative_rms},
-                        {"sqnr_db", finite(f.sqnr_db)},
+                        {"sqnr_db", number(f.sqnr_db)},
                         {"encode_seconds", f.encode_seconds},
                         {"decode_seconds", f.decode_seconds}};
   };
