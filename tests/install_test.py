@@ -3,15 +3,14 @@
 import os, pathlib, shlex, shutil, subprocess, sys, tempfile
 
 build = pathlib.Path(sys.argv[1]).resolve()
-PROGRAM = """#include <viva/formats/format.h>
-#include <viva/machine/machine.h>
-int main() {
-  viva::Machine machine;
-  bool called = false;
-  machine.parallel_for(1, [&](size_t) { called = true; });
-  return called && !viva::formats().empty() ? 0 : 1;
+PROGRAM = """#include <viva/compress/convert.h>
+int main(int count, char** arguments) {
+  if (count != 3) return 2;
+  const viva::Machine machine;
+  return viva::convert(machine, arguments[1], arguments[2], {}).lossless ? 0 : 1;
 }
 """
+MODEL = pathlib.Path(__file__).resolve().parent.parent / "data" / "demo-model"
 CMAKE = """cmake_minimum_required(VERSION 3.25)
 project(user LANGUAGES CXX)
 set(CMAKE_CXX_STANDARD 20)
@@ -37,11 +36,11 @@ with tempfile.TemporaryDirectory(prefix="viva install ") as scratch:
     (scratch / "CMakeLists.txt").write_text(CMAKE)
     run("cmake", "-G", "Ninja", "-S", scratch, "-B", scratch / "b", f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", scratch / "b")
-    run(scratch / "b" / "user")
+    run(scratch / "b" / "user", MODEL, scratch / "by-cmake.gguf")
     pc = next(prefix.rglob("viva.pc")).parent
     flags = shlex.split(run("pkg-config", "--cflags", "--libs", "viva", env={**os.environ, "PKG_CONFIG_PATH": str(pc)}))
     run("c++", "-std=c++20", scratch / "user.cpp", "-o", scratch / "user", *flags)
-    run(scratch / "user")
+    run(scratch / "user", MODEL, scratch / "by-pkg-config.gguf")
     if (program := prefix / "bin" / "viva").exists():
         run(program, "--version")
         used = run("ldd", program)
