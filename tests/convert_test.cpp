@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <random>
 
 #include "golden.h"
 #include "model_files.h"
@@ -157,6 +158,28 @@ TEST_F(Convert, DecodesToThePlainDtypesWhenAsked) {
   EXPECT_FALSE(run(compressed("nf4", "nf4"), "f16", "f16", true).lossless);
   EXPECT_EQ(formats_in(at("f16")).size(), 1u);
   EXPECT_GT(compared(at("nf4"), at("f16")).sqnr_db, 60);
+}
+
+// GPT-2 stores its linear layers as (in, out), bitsandbytes holds them as (out, in).
+TEST_F(Convert, AConv1dGetsItsOrientationBack) {
+  fs::create_directory(at("gpt2"));
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal(0.0f, 0.02f);
+  test::TestTensor t{"transformer.h.0.attn.c_attn.weight", DType::kF32, {64, 192}, {}};
+  for (size_t i = 0; i < 64 * 192; ++i) {
+    const float x = normal(random);
+    t.bytes.append(reinterpret_cast<const char*>(&x), 4);
+  }
+  test::write_model(at("gpt2"), {t}, R"({"model_type": "gpt2"})");
+  CompressOptions o;
+  o.format = "nf4";
+  compress(machine_, at("gpt2"), at("nf4"), o);
+  EXPECT_TRUE(run(at("nf4"), "f32", "f32").lossless);
+  const CompareReport there = compared(at("gpt2"), at("f32"));
+  EXPECT_TRUE(there.missing.empty() && there.extra.empty() && there.mismatches.empty());
+  EXPECT_GT(there.sqnr_db, 20);
+  EXPECT_FALSE(run(at("f32"), "again", "nf4", true).lossless);
+  EXPECT_TRUE(compared(at("nf4"), at("again")).identical);
 }
 
 TEST_F(Convert, AResultCanBeVerifiedAgainstItsSource) {

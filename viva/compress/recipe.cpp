@@ -263,12 +263,12 @@ Conversion decide_conversion(const io::Checkpoint& model, bool gguf, std::string
       throw Error(Code::kBadInput, "convert", fmt::format("{} is {}, which viva does not decode yet", io::quote(w.name), w.stored_as()));
     }
     Decision d;
-    d.fixed = to.empty() || gguf != from_gguf || is_plain(w);
+    d.fixed = true;
     const bool floating = !is_plain(w) || (info(w.dtype).floating && w.dtype != DType::kF64);
-    d.transposed = !is_plain(w) && conv1d_model && is_conv1d(w);
+    const bool conv1d = conv1d_model && is_conv1d(w);
     const std::string reason = keep_reason(w, modules, true);
     const auto fits = [&](const Choice& choice) {
-      return gguf ? w.cols() % kGgufBlock == 0 : reason.empty() && refusal(layout_for(choice, false), w, choice, false).empty();
+      return gguf ? w.cols() % kGgufBlock == 0 : reason.empty() && refusal(layout_for(choice, false), w, choice, conv1d).empty();
     };
     if (!floating) {
       d.reason = "not floating point";
@@ -285,9 +285,11 @@ Conversion decide_conversion(const io::Checkpoint& model, bool gguf, std::string
       if (!same.empty()) d.choice = parse_choice(same, gguf);
       if (same.empty() || !fits(d.choice)) {
         d.choice = plain_choice(DType::kF32, gguf);
-        d.reason = same.empty() ? "f32 says its values" : reason.empty() ? "f32 says its values" : reason;
+        d.reason = same.empty() || reason.empty() ? "f32 says its values" : reason;
       }
     }
+    // Only bitsandbytes has a Conv1D as (out, in).
+    d.transposed = conv1d && d.choice.format != nullptr && !is_plain(w) != (layout_for(d.choice, gguf) == Layout::kBitsandbytes);
     if (d.choice.format != nullptr && w.shape.size() >= 2) {
       auto& entry = values[d.choice.text];
       entry.first = d.choice;
@@ -303,6 +305,7 @@ Conversion decide_conversion(const io::Checkpoint& model, bool gguf, std::string
       if (entry.second > most) most = entry.second, c.main = entry.first;
     }
     if (!gguf && !packed) c.layout = Layout::kPlain;
+    if (c.main.format == nullptr) c.main.text = "keep";
   }
   return c;
 }
