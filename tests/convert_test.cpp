@@ -182,6 +182,20 @@ TEST_F(Convert, AConv1dGetsItsOrientationBack) {
   EXPECT_TRUE(compared(at("nf4"), at("again")).identical);
 }
 
+// Values are compared as f32, which could not tell what an f64 loses.
+TEST_F(Convert, RefusesWhatItCouldNotCompare) {
+  fs::create_directory(at("f64"));
+  test::write_model(at("f64"), {{"model.layers.0.mlp.up_proj.weight", DType::kF64, {2, 32}, std::string(512, '\0')}}, R"({"model_type": "llama"})");
+  try {
+    run(at("f64"), "out.gguf");
+    FAIL() << "converted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::kBadInput);
+    EXPECT_NE(std::string(e.what()).find("f64"), std::string::npos) << e.what();
+  }
+  EXPECT_FALSE(fs::exists(at("out.gguf")));
+}
+
 TEST_F(Convert, AResultCanBeVerifiedAgainstItsSource) {
   const fs::path source = compressed("int4-g128", "int4-g128");
   run(source, "out.gguf");

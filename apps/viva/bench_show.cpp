@@ -9,7 +9,6 @@ namespace viva::bench {
 namespace {
 
 using app::number;
-
 using nlohmann::ordered_json;
 
 std::string_view text_of(Encoder e) { return e == Encoder::kBest ? "best" : "reference"; }
@@ -19,7 +18,6 @@ ordered_json json_of(const Rate& r) {
   if (r.alone > 0) j["by_processor_time"] = r.alone;
   return j;
 }
-// JSON has no infinity: an exact format has null decibels.
 template <class T>
 ordered_json json_of(const std::optional<T>& x) {
   return x ? ordered_json(*x) : ordered_json(nullptr);

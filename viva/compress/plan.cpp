@@ -88,7 +88,9 @@ Coding coding_for(const Choice& choice, const io::Weight& w, Encoder encoder) {
 }  // namespace
 
 bool says_all(const Format& format, const io::Weight& w) {
-  return w.placement.format == nullptr && (format.name == "f32" || plain_dtype(format.name) == w.dtype);
+  if (w.placement.format != nullptr) return false;
+  const bool narrower = w.dtype == DType::kF16 || w.dtype == DType::kBF16;
+  return plain_dtype(format.name) == w.dtype || (format.name == "f32" && narrower);
 }
 
 uint64_t Item::bytes() const {

@@ -81,7 +81,6 @@ void Plan::place_in_gguf(const std::vector<Decision>& decisions) {
       item.reason = chosen.reason;
     }
     place_in_block(item, w, place.shape, plain);
-    item.transposed = decision.transposed;
     // The values of a bias change places one by one.
     if (item.permuted_head_dim != 0 && place.shape.size() == 1) item.placement.view = {place.shape[0], 1, 0};
     items.push_back(std::move(item));

@@ -270,8 +270,11 @@ Conversion decide_conversion(const io::Checkpoint& model, bool gguf, std::string
     const auto fits = [&](const Choice& choice) {
       return gguf ? w.cols() % kGgufBlock == 0 : reason.empty() && refusal(layout_for(choice, false), w, choice, conv1d).empty();
     };
+    if (!floating && gguf && !from_gguf) {
+      throw Error(Code::kBadInput, "convert", fmt::format("{} is {}, which a model's GGUF file does not hold", io::quote(w.name), w.stored_as()));
+    }
     if (!floating) {
-      d.reason = "not floating point";
+      d.reason = fmt::format("{}, carried over as it is", w.stored_as());
     } else if (c.layout == Layout::kPlain) {
       d.choice = c.main;
     } else if (!to.empty() && (gguf ? w.shape.size() >= 2 : reason.empty() && fits(c.main))) {

@@ -252,7 +252,7 @@ VerifyReport verify(const Machine& machine, const fs::path& path, const VerifyOp
     if (!options.source.empty()) {
       throw Error(Code::kBadInput, "verify",
                   fmt::format("{} has no manifest: nothing says how it was made", path.string()),
-                  "only what 'viva compress' wrote can be compared with a source; 'viva compare' tells how "
+                  "only what 'viva compress' or 'viva convert' wrote can be compared with a source; 'viva compare' tells how "
                   "far the values are");
     }
     return report;

@@ -8,8 +8,9 @@
 //   reference(x, n, coding), best(...)      choose a Fit for x[0..n)
 //   code(x, fit), value(code, fit)          a code (I, or an integer-valued F), and what it stands for
 //   store(fit, coding, I*), load(I*, coding)   fields as bits (the low bytes of each lane)
-// and may have kGroups, kGgufType, kRowPanel, kSignedScale, kCodesAlign, kCodesType, kPerBlock, observe, share, and
-// reference_code<dtype>(x, fit) where the reference's codes are not `code`: its quotients are rounded to that dtype.
+// and may have kGroups, kGgufType, kRowPanel, kSignedScale, kCodesAlign, kCodesType, kPerBlock, observe, share,
+// exact(x, n, coding), a Fit that gives values of its grid back, and reference_code<dtype>(x, fit) where the reference's
+// codes are not `code`: its quotients are rounded to that dtype.
 
 VIVA_LANES_OPEN
 

@@ -15,7 +15,7 @@ struct Nf4Dq {
   static constexpr uint32_t kGroup = 64;
   static constexpr uint32_t kGroups[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};
   static constexpr size_t kNested = 256;  // blocks that share an f32
-  static constexpr size_t kFew = 64;
+  static constexpr size_t kFew = 64;      // blocks of which all may gain from an f32 of their own
 
   struct Sizes {
     size_t group, blocks, nested, scales_at, nested_at, row_bytes;
@@ -306,7 +306,7 @@ struct Nf4Dq {
       I chosen = load(number);
       Fit fit = anchored ? exact : trial_fit(scale);
       F error = anchored ? there : error_of<Nf4Dq>(panel, n, fit);
-      const M all = step == step;
+      const M all = step == step;  // every lane
       // Where the largest value takes an inner level the scale may not be found again from the decoded values.
       const F longest = absmax_of(panel, n) * F(anchored ? 1.15f : 0x1p60f);
       const auto offer = [&](F trial, M where) {
