@@ -18,8 +18,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The sample is at least this long, or this share of the work.
-constexpr double kSampleSeconds = 0.15, kSampleShare = 0.02;
+// The sample is at least this long, or this share of the work; neighbours are read in runs of so many bytes, since a run
+// from the disk lives by the kernel's reading ahead.
+constexpr double kSampleSeconds = 0.3, kSampleShare = 0.02;
+constexpr uint64_t kSampleRun = 64 << 20;
 
 struct Disk {
   double copy = 0;   // seconds a byte until write() has returned
@@ -82,18 +84,22 @@ double Job::forecast_seconds(const std::filesystem::path& folder) {
       Kind& k = kinds[key(i)];
       for (size_t c = 0; c < chunk_count(i); ++c) k.bytes += source_bytes({i, c});
     }
-    // A walk over all chunks in steps of about the golden section: every beginning of it is spread evenly.
-    size_t step = std::max<size_t>(1, static_cast<size_t>(0.6180339887 * static_cast<double>(tasks.size())));
-    while (std::gcd(step, tasks.size()) != 1) ++step;
+    // A walk over all runs in steps of about the golden section: every beginning of it is spread evenly.
+    const size_t run = std::max<size_t>(1, kSampleRun * tasks.size() / std::max<uint64_t>(1, tasks.bytes));
+    const size_t runs = ceil_div(tasks.size(), run);
+    size_t step = std::max<size_t>(1, static_cast<size_t>(0.6180339887 * static_cast<double>(runs)));
+    while (std::gcd(step, runs) != 1) ++step;
     std::atomic<size_t> next = 0;
     std::atomic<uint64_t> seen = 0;
     std::mutex adding;
     const auto start = Clock::now();
     machine_.parallel_for(workers_.size(), [&](size_t w) {
-      for (size_t n = next++; n < tasks.size(); n = next++) {
+      for (size_t n = next++; n < runs * run; n = next++) {
         watcher_.check();
+        const size_t at = static_cast<size_t>(static_cast<unsigned __int128>(n / run) * step % runs) * run + n % run;
+        if (at >= tasks.size()) continue;
         if (since(start) >= kSampleSeconds && static_cast<double>(seen) >= kSampleShare * static_cast<double>(tasks.bytes)) break;
-        const Task t = tasks[static_cast<size_t>(static_cast<unsigned __int128>(n) * step % tasks.size())];
+        const Task t = tasks[at];
         Part part;
         const auto began = Clock::now();
         if (first_pass) {
