@@ -630,6 +630,17 @@ TEST_F(Compress, ProgressEndsAtTheTotalAndIsSilentAfterAnError) {
   EXPECT_FALSE(end);
 }
 
+// compressed-tensors decodes E2M1 to bfloat16: a model that is loaded as anything else does not run.
+TEST_F(Compress, AModelOfE2M1SaysBfloat16) {
+  for (const auto& [format, dtype] : {std::pair{"nvfp4", "bfloat16"}, {"mxfp4", "bfloat16"}, {"int4-g32", "float16"}}) {
+    const fs::path out = folder_.path() / format;
+    const CompressReport report = run(out, options(format));
+    const auto config = nlohmann::json::parse(std::ifstream(out / "config.json"));
+    EXPECT_EQ(config.at("torch_dtype"), dtype) << format;
+    EXPECT_EQ(report.warnings.size(), std::string(dtype) == "bfloat16" ? 1u : 0u) << format;
+  }
+}
+
 TEST_F(Compress, AnErrorInTheCallbackEndsTheRun) {
   CompressOptions o = options("nf4");
   o.watcher.progress = [](const Progress&) { throw std::runtime_error("enough"); };

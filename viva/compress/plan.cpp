@@ -302,7 +302,7 @@ void Plan::make_texts() {
   for (const char* key : {"quantization_config", "compression_config"}) config.erase(key);
   DType dtype = DType::kF32;
   std::set<std::string> kept;
-  bool head = false;
+  bool head = false, bf16 = false;
   for (const Item& item : items) {
     const io::Weight& w = model.weights()[item.weight];
     const bool quantized = item.choice.format != nullptr && layout_for(item.choice, false) != Layout::kPlain;
@@ -310,11 +310,18 @@ void Plan::make_texts() {
     if (quantized) {
       dtype = item.placement.coding.arithmetic;
       head |= module == "lm_head";
+      bf16 |= layout == Layout::kCompressedTensors && io::decodes_to_bf16(*item.choice.format);
     } else if (w.shape.size() == 2 && item.name.ends_with(".weight") && item.reason != "embedding" && module != "lm_head") {
       kept.insert(module);  // heads of other names too: loaders leave out lm_head alone by themselves
     }
   }
   if (layout == Layout::kPlain) dtype = plain_dtype(main.format->name);
+  if (bf16 && dtype != DType::kBF16) {
+    warnings.push_back(fmt::format("config.json says bfloat16, not {}: compressed-tensors decodes {} to bfloat16, and a model of two types "
+                                   "does not run; kept weights are in the file as they were",
+                                   torch_dtype(dtype), main.text));
+    dtype = DType::kBF16;
+  }
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (config.contains(key)) config[key] = torch_dtype(dtype);
   }

@@ -154,6 +154,11 @@ ordered_json scheme_of(const CompressedGroup& group, const Scheme& kind) {
 
 }  // namespace
 
+bool decodes_to_bf16(const Format& format) {
+  const Scheme* kind = kind_of(format.name);
+  return kind != nullptr && kind->floating && kind->bits == 4;
+}
+
 ordered_json compressed_tensors_config(const std::vector<CompressedGroup>& groups,
                                        const std::vector<std::string>& kept, bool head_quantized) {
   ordered_json config_groups = ordered_json::object();

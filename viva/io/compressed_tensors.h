@@ -39,6 +39,10 @@ struct CompressedGroup {
 nlohmann::ordered_json compressed_tensors_config(const std::vector<CompressedGroup>& groups,
                                                  const std::vector<std::string>& kept, bool head_quantized);
 
+// Whether the package decodes this format to bfloat16, whatever the model's dtype (E2M1 in compressed-tensors 0.20): then only
+// a model that is loaded as bfloat16 runs.
+bool decodes_to_bf16(const Format& format);
+
 // The weights that engines put into one matrix must share NVFP4's tensor scale: q, k, v of an attention, gate
 // and up of an MLP, w1 and w3 of an expert, the two down-projections of latent attention. The name of the set
 // that weight `name` belongs to ("model.layers.3.self_attn.qkv"), empty where it stands alone.
