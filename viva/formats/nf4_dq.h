@@ -15,7 +15,6 @@ struct Nf4Dq {
   static constexpr uint32_t kGroup = 64;
   static constexpr uint32_t kGroups[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};
   static constexpr size_t kNested = 256;  // blocks that share an f32
-  static constexpr size_t kFew = 64;      // blocks of which all may gain from an f32 of their own
 
   struct Sizes {
     size_t group, blocks, nested, scales_at, nested_at, row_bytes;
@@ -28,6 +27,7 @@ struct Nf4Dq {
       nested_at = scales_at + blocks;
       row_bytes = nested_at + 4 * nested;
     }
+    size_t values(size_t block, size_t cols) const { return block + 1 < blocks ? group : cols - block * group; }
   };
 
   static std::vector<Piece> pieces(size_t cols, const Coding& coding) {
@@ -39,21 +39,23 @@ struct Nf4Dq {
 
   // ---- what the tensor shares: the mean of the blocks' largest magnitudes ----
 
+  static float largest_of(const float* p, size_t n) {
+    F m(0.0f);
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) m = max(m, abs(load(p + i)));
+    alignas(64) float lane[kLanes];
+    store(m, lane);
+    float largest = 0.0f;
+    for (const float v : lane) largest = v > largest ? v : largest;
+    for (; i < n; ++i) largest = std::fabs(p[i]) > largest ? std::fabs(p[i]) : largest;
+    return largest;
+  }
   static void observe(const float* x, size_t rows, size_t cols, const Coding& coding,
                       Observed& seen) noexcept {
     const Sizes s(cols, coding);
     for (size_t r = 0; r < rows; ++r) {
       for (size_t b = 0; b < s.blocks; ++b) {
-        const float* p = x + r * cols + b * s.group;
-        const size_t n = b + 1 < s.blocks ? s.group : cols - b * s.group;
-        F m(0.0f);
-        size_t i = 0;
-        for (; i + kLanes <= n; i += kLanes) m = max(m, abs(load(p + i)));
-        alignas(64) float lane[kLanes];
-        store(m, lane);
-        float largest = 0.0f;
-        for (const float v : lane) largest = v > largest ? v : largest;
-        for (; i < n; ++i) largest = std::fabs(p[i]) > largest ? std::fabs(p[i]) : largest;
+        const float largest = largest_of(x + r * cols + b * s.group, s.values(b, cols));
         seen.absmax = largest > seen.absmax ? largest : seen.absmax;
         seen.sum += largest;
         ++seen.count;
@@ -105,59 +107,49 @@ struct Nf4Dq {
     }
   }
 
-  // The f32 of a few that says the wanted scales best, and the nearest codes. Blocks of zeros want nothing.
-  // The map ends at +1 and at -0.993; the f32 has 16 significant bits, so that it is found again from decoded
-  // values.
-  static void quantize(Scales& s, float offset) {
-    float high = 0.0f, low = 0.0f;
+  // Looks for the f32 and the codes that give exactly the wanted scales; blocks of zeros want nothing. The block farthest
+  // from the mean says the f32 to a few last bits for each code that it may have; among them it is found by halving.
+  static bool recover(Scales& s, float offset) {
+    float farthest = 0.0f;
     for (size_t b = 0; b < s.count; ++b) {
-      if (s.wanted[b] == 0.0f) continue;
       const float v = s.wanted[b] - offset;
-      high = v > high ? v : high;
-      low = v < low ? v : low;
+      if (s.wanted[b] != 0.0f && std::fabs(v) > std::fabs(farthest)) farthest = v;
     }
-    const float end = -low / -kDynamicMap[0];
-    const float largest = end > high ? end : high;
-    // The last one is for values that the reference has coded: it is taken where it meets them.
-    const float trials[] = {round16(largest), round16(high), round16(end), largest};
-    double lowest = HUGE_VAL;
-    for (const float& nested : trials) {
-      if (nested == 0.0f && lowest != HUGE_VAL) continue;
-      const float inverse = nested == 0.0f ? 0.0f : 1.0f / nested;
-      uint8_t code[kNested];
-      double error = 0;
-      for (size_t b = 0; b < s.count; ++b) {
-        const bool empty = s.wanted[b] == 0.0f;
-        code[b] = empty ? 127 : nearest((s.wanted[b] - offset) * inverse);
-        const double d = empty ? 0.0 : static_cast<double>(s.wanted[b]) - scale_of(code[b], nested, offset);
-        error += d * d;
-      }
-      if (error < (&nested == &trials[3] ? lowest * 0x1p-10 : lowest)) {
-        lowest = error;
-        s.nested = nested;
-        std::memcpy(s.code, code, s.count);
+    const float reach = 0x1p-23f * (std::fabs(farthest) + std::fabs(offset));
+    for (size_t k = 0; k < 127; ++k) {
+      const float entry = std::fabs(kDynamicMap[farthest < 0.0f ? k : 255 - k]);
+      const float low = (std::fabs(farthest) - reach) / entry, high = (std::fabs(farthest) + reach) / entry;
+      uint32_t from = std::bit_cast<uint32_t>(low > 0.0f ? low : 0.0f), to = std::bit_cast<uint32_t>(high);
+      while (from <= to) {
+        const uint32_t middle = from + (to - from) / 2;
+        s.nested = std::bit_cast<float>(middle);
+        const int off = meets(s, offset);
+        if (off == 0) return true;
+        if (off < 0) {
+          from = middle + 1;
+        } else {
+          to = middle - 1;
+        }
       }
     }
+    return false;
   }
-  // Guess k at the reference's f32 behind scales that were decoded: what either end of the map gives, give or take the
-  // rounding of the sum.
-  static constexpr size_t kRecoveries = 34;
-  static void recover(Scales& s, float offset, size_t k) {
-    float high = 0.0f, low = 0.0f, largest = std::fabs(offset);
+  // 0 where the f32 gives all wanted scales, less where it is too small, more where it is too large.
+  static int meets(Scales& s, float offset) {
+    const float inverse = s.nested > 0.0f ? 1.0f / s.nested : 0.0f;
     for (size_t b = 0; b < s.count; ++b) {
       if (s.wanted[b] == 0.0f) continue;
-      high = s.wanted[b] - offset > high ? s.wanted[b] - offset : high;
-      low = s.wanted[b] - offset < low ? s.wanted[b] - offset : low;
-      largest = s.wanted[b] > largest ? s.wanted[b] : largest;
+      const uint8_t near = nearest((s.wanted[b] - offset) * inverse);
+      s.code[b] = near;
+      // Close to the mean, neighbours may give the same scale.
+      for (int k = near - 2; k <= near + 2; ++k) {
+        if (k >= 0 && k < 256 && scale_of(static_cast<uint8_t>(k), s.nested, offset) == s.wanted[b]) s.code[b] = static_cast<uint8_t>(k);
+      }
+      const float got = scale_of(s.code[b], s.nested, offset);
+      if (got != s.wanted[b]) return (got < s.wanted[b]) == (kDynamicMap[near] > 0.0f) ? -1 : 1;
     }
-    const float end = k % 2 == 0 ? high : low / kDynamicMap[0];
-    const float step = (end > largest / 8 ? end : largest / 8) * 0x1p-24f;
-    const float away = static_cast<float>((k / 2 + 1) / 2);
-    s.nested = end + (k / 2 % 2 == 0 ? away : -away) * step;
-    const float inverse = s.nested > 0.0f ? 1.0f / s.nested : 0.0f;
-    for (size_t b = 0; b < s.count; ++b) s.code[b] = s.wanted[b] == 0.0f ? 127 : nearest((s.wanted[b] - offset) * inverse);
+    return 0;
   }
-  static float round16(float v) { return std::bit_cast<float>((std::bit_cast<uint32_t>(v) + 0x7f) & ~0xffu); }
 
   // ---- groups of kLanes blocks ----
 
@@ -214,7 +206,7 @@ struct Nf4Dq {
   template <class Call>
   static void for_lanes(size_t first, size_t last, size_t cols, const Sizes& s, Call f) {
     for (size_t b = first; b < last;) {
-      const size_t n = b + 1 < s.blocks ? s.group : cols - b * s.group;
+      const size_t n = s.values(b, cols);
       size_t count = last - b < kLanes ? last - b : kLanes;
       if (b + count == s.blocks && count > 1 && cols % s.group != 0) --count;
       f(b, count, n);
@@ -239,7 +231,7 @@ struct Nf4Dq {
     for_lanes(first, last, cols, s, [&](size_t b, size_t count, size_t n) {
       load_blocks(x + b * s.group, s.group, count, n, panel);
       const Fit fit = exact_fit(panel, n, s);
-      if (codes != nullptr) write_codes(panel, n, fit, s.group / 2, count, codes + b * s.group / 2);
+      write_codes(panel, n, fit, s.group / 2, count, codes + b * s.group / 2);
       alignas(64) float lane[kLanes];
       store(fit.scale, lane);
       for (size_t l = 0; l < count; ++l) scales.wanted[b - first + l] = lane[l];
@@ -247,112 +239,87 @@ struct Nf4Dq {
     quantize_as_reference(scales, offset);
   }
 
-  // The squared errors of 256 blocks as they are coded and as the reference codes them; whether the first is larger
-  // anywhere.
-  struct Errors {
-    double mine = 0, reference = 0;
-    bool worse = false;
-  };
-
-  // Moves each block to the scale code near its own (in `scales`) and near its wanted scale that fits it best, writes its
-  // codes. `anchored`: `scales` are the reference's, and what it writes is the least that is accepted, block by block.
-  static Errors best_super(const float* x, size_t cols, size_t first, size_t last, const Sizes& s, float offset,
-                           Scales& scales, const Scales& reference, bool anchored, uint8_t* codes, F* panel) {
-    float widest = 0.0f;
-    for (size_t b = 0; b < scales.count; ++b) {
-      const float v = std::fabs(kDynamicMap[scales.code[b]]);
-      widest = v > widest ? v : widest;
+  // Values that were decoded from this format come back to the last bit: their largest magnitudes are the stored scales.
+  static bool keep_super(const float* x, size_t cols, size_t first, size_t last, const Sizes& s, float offset,
+                         Scales& scales, uint8_t* codes, F* panel) {
+    size_t farthest = first;
+    for (size_t b = first; b < last; ++b) {
+      const float v = scales.wanted[b - first];
+      if (v != 0.0f && (scales.wanted[farthest - first] == 0.0f || std::fabs(v - offset) > std::fabs(scales.wanted[farthest - first] - offset))) farthest = b;
     }
-    Errors sum;
+    const auto exact = [&](size_t b, size_t count, size_t n) {
+      load_blocks(x + b * s.group, s.group, count, n, panel);
+      const Fit fit = fit_of(absmax_of(panel, n));
+      write_codes(panel, n, fit, s.group / 2, count, codes + b * s.group / 2);
+      return none(F(0.0f) < error_of<Nf4Dq>(panel, n, fit));
+    };
+    if (!exact(farthest, 1, s.values(farthest, cols)) || !recover(scales, offset)) return false;
+    bool all = true;
+    for_lanes(first, last, cols, s, [&](size_t b, size_t count, size_t n) { all = all && exact(b, count, n); });
+    return all;
+  }
+
+  // The f32 is the reference's, so that every block can be left as the reference has it.
+  static void best_super(const float* x, size_t cols, size_t first, size_t last, const Sizes& s, float offset,
+                         Scales& scales, uint8_t* codes, F* panel) {
+    for (size_t b = first; b < last; ++b) scales.wanted[b - first] = largest_of(x + b * s.group, s.values(b, cols));
+    if (keep_super(x, cols, first, last, s, offset, scales, codes, panel)) return;
+    quantize_as_reference(scales, offset);
     for_lanes(first, last, cols, s, [&](size_t b, size_t count, size_t n) {
       load_blocks(x + b * s.group, s.group, count, n, panel);
-      const size_t at = b - first;
-      uint8_t* codes_of = scales.code + at;
-      uint8_t from[kLanes];
-      for (size_t l = 0; l < kLanes; ++l) from[l] = codes_of[l < count ? l : 0];
+      uint8_t* codes_of = scales.code + (b - first);
       alignas(64) float lane[kLanes];
       alignas(64) int32_t number[kLanes];
-      // Scales of the codes in `number`; blocks that hold the end of the map stay there, or the f32 would be
-      // lost.
       const auto scales_at = [&] {
         for (size_t l = 0; l < kLanes; ++l) {
-          if (std::fabs(kDynamicMap[from[l]]) == widest) number[l] = from[l];
           number[l] = number[l] < 0 ? 0 : number[l] > 255 ? 255 : number[l];
           lane[l] = scale_of(static_cast<uint8_t>(number[l]), scales.nested, offset);
         }
         return load(lane);
       };
-      const auto neighbour = [&](int k) {
-        for (size_t l = 0; l < kLanes; ++l) number[l] = from[l] + k;
-        return scales_at();
-      };
-      const Fit exact = exact_fit(panel, n, s);
-      for (size_t l = 0; l < kLanes; ++l)
-        lane[l] = scale_of(reference.code[at + (l < count ? l : 0)], reference.nested, offset);
-      const Fit stored = {load(lane), F(0.0f)};
-      F there(0.0f);
-      for (size_t i = 0; i < n; ++i) {
-        const F d = panel[i] - value(code(panel[i], exact), stored);
-        there = there + d * d;
-      }
-      const auto trial_fit = [&](F scale) {
-        Fit fit = fit_of(scale);
-        fit.divide = exact.divide;
-        return fit;
-      };
-
-      const F step = abs(neighbour(1) - neighbour(-1));
-      const F scale = neighbour(0);
+      for (size_t l = 0; l < kLanes; ++l) number[l] = codes_of[l < count ? l : 0];
+      // The reference's codes and its scale. Where that is no scale at all zeros are closer.
+      Fit fit = exact_fit(panel, n, s);
+      const F absmax = absmax_of(panel, n), stored = scales_at();
+      const M reach = in_reach(absmax), off = reach & (stored <= F(0.0f));
+      if (fit.divide) fit.scale = select(off, F(0x1p126f), fit.scale);
+      fit.inverse = select(off, F(0.0f), fit.inverse);
       I chosen = load(number);
-      Fit fit = anchored ? exact : trial_fit(scale);
-      F error = anchored ? there : error_of<Nf4Dq>(panel, n, fit);
-      const M all = step == step;  // every lane
-      // Where the largest value takes an inner level the scale may not be found again from the decoded values.
-      const F longest = absmax_of(panel, n) * F(anchored ? 1.15f : 0x1p60f);
-      const auto offer = [&](F trial, M where) {
-        const Fit other = trial_fit(trial);
+      F error(0.0f);
+      for (size_t i = 0; i < n; ++i) {
+        const F d = panel[i] - value(code(panel[i], fit), {stored, F(0.0f)});
+        error = error + d * d;
+      }
+      const auto offer = [&](F scale, M where) {
+        Fit other = fit_of(scale);
+        other.divide = fit.divide;
         const F e = error_of<Nf4Dq>(panel, n, other);
-        const M better = where & (F(0.0f) < trial) & (trial < longest) & beats(e, error);
-        fit.scale = select(better, trial, fit.scale);
+        // Below 1.16 the largest magnitude keeps the outermost level, which is how decoded values are found again.
+        const M better = where & (F(0.0f) < scale) & (scale < absmax * F(1.15f)) & beats(e, error);
+        fit.scale = select(better, scale, fit.scale);
         fit.inverse = select(better, other.inverse, fit.inverse);
         error = select(better, e, error);
         chosen = select(better, load(number), chosen);
       };
-      if (anchored) {
-        offer(scale, all);
-        for (const int k : {0, -1, 1}) {
-          for (size_t l = 0; l < kLanes; ++l)
-            number[l] = nearest((scales.wanted[at + (l < count ? l : 0)] - offset) / scales.nested) + k;
-          offer(scales_at(), all);
-        }
-      }
-      // Where the map is fine the nearest code is as good as any; where it is coarse more of them are worth a
-      // look.
-      const M some = abs(scale) * F(0.02f) < step, many = abs(scale) * F(0.04f) < step;
-      if (!none(some)) {
-        for (const int k : {-1, 1}) offer(neighbour(k), some);
-      }
-      if (!anchored && !none(many)) {
-        // The scale may have to be so large that the block's largest value takes an inner level.
-        alignas(64) float largest[kLanes];
-        store(absmax_of(panel, n), largest);
-        for (const float level : kNf4.level) {
-          if (level == 0.0f) continue;
-          for (size_t l = 0; l < kLanes; ++l)
-            number[l] = nearest((largest[l] / std::fabs(level) - offset) / scales.nested);
-          offer(scales_at(), many);
-        }
+      store(search_nf4_scale(panel, n, absmax, false), lane);
+      int near[kLanes];
+      for (size_t l = 0; l < kLanes; ++l) near[l] = nearest((lane[l] - offset) / scales.nested);
+      const auto neighbour = [&](int k) {
+        for (size_t l = 0; l < kLanes; ++l) number[l] = near[l] + k;
+        return scales_at();
+      };
+      const F below = neighbour(-1), above = neighbour(1);
+      offer(neighbour(0), reach);
+      // Where the map is coarse the nearest scale may not be the best one.
+      const M coarse = reach & (absmax * F(0.04f) < above - below);
+      if (!none(coarse)) {
+        offer(neighbour(-1), coarse);
+        offer(neighbour(1), coarse);
       }
       write_codes(panel, n, fit, s.group / 2, count, codes + b * s.group / 2);
       store(chosen, number);
       for (size_t l = 0; l < count; ++l) codes_of[l] = static_cast<uint8_t>(number[l]);
-      sum.worse = sum.worse || !none(there < error);
-      store(error, lane);
-      for (size_t l = 0; l < count; ++l) sum.mine += lane[l];
-      store(there, lane);
-      for (size_t l = 0; l < count; ++l) sum.reference += lane[l];
     });
-    return sum;
   }
 
   static void encode(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
@@ -365,69 +332,15 @@ struct Nf4Dq {
       uint8_t* out = packed + r * s.row_bytes;
       for (size_t g = 0; g < s.nested; ++g) {
         const size_t first = g * kNested, last = first + kNested < s.blocks ? first + kNested : s.blocks;
-        Scales reference, scales;
-        reference.count = scales.count = last - first;
-        const Scales* chosen = &reference;
+        Scales scales;
+        scales.count = last - first;
         if (coding.encoder == Encoder::kReference) {
-          reference_super(row, cols, first, last, s, offset, reference, out, panel);
+          reference_super(row, cols, first, last, s, offset, scales, out, panel);
         } else {
-          bool usable = true;
-          double least = 0, power = 0;  // what the wanted scales leave, and the values' own squares
-          for_lanes(first, last, cols, s, [&](size_t b, size_t count, size_t n) {
-            load_blocks(row + b * s.group, s.group, count, n, panel);
-            const Fit fit = exact_fit(panel, n, s);
-            const F absmax = absmax_of(panel, n);
-            usable = usable && none(!(in_reach(absmax) | (absmax == F(0.0f))));
-            alignas(64) float lane[kLanes];
-            store(fit.scale, lane);
-            for (size_t l = 0; l < count; ++l) reference.wanted[b - first + l] = lane[l];
-            const F wanted = select(absmax == F(0.0f), F(0.0f), search_nf4_scale(panel, n, absmax, false));
-            store(wanted, lane);
-            for (size_t l = 0; l < count; ++l) scales.wanted[b - first + l] = lane[l];
-            const Fit fit_wanted = fit_of(wanted);
-            F left(0.0f), squares(0.0f);
-            for (size_t i = 0; i < n; ++i) {
-              const F d = panel[i] - value(code(panel[i], fit_wanted), fit_wanted);
-              left = left + d * d;
-              squares = squares + panel[i] * panel[i];
-            }
-            store(left, lane);
-            for (size_t l = 0; l < count; ++l) least += lane[l];
-            store(squares, lane);
-            for (size_t l = 0; l < count; ++l) power += lane[l];
-          });
-          quantize_as_reference(reference, offset);
-          bool better = false;
-          // The f32 that suits the wanted scales best, if no block pays for the others; else the reference's.
-          for (const bool anchored : {false, true}) {
-            if (!usable || better) break;
-            // Of many blocks one always pays, so the first is only for few, and for values that were coded like this before.
-            if (!anchored && scales.count > kFew && least > power * 1e-9) continue;
-            if (anchored) {
-              std::memcpy(scales.code, reference.code, scales.count);
-              scales.nested = reference.nested;
-            } else {
-              quantize(scales, offset);
-            }
-            Errors e = best_super(row, cols, first, last, s, offset, scales, reference, anchored, out, panel);
-            // Values that were coded like this before keep theirs to the last bit.
-            const bool close = !anchored && e.mine != 0 && e.mine < power * 1e-9;
-            for (size_t k = 0; close && k < kRecoveries && e.mine != 0; ++k) {
-              Scales guess = scales;
-              recover(guess, offset, k);
-              e = best_super(row, cols, first, last, s, offset, guess, reference, false, out, panel);
-              if (e.mine == 0) scales = guess;
-            }
-            better = !e.worse && e.mine < e.reference * (1 - 1e-5) && (!close || e.mine == 0);
-          }
-          if (better) {
-            chosen = &scales;
-          } else {
-            reference_super(row, cols, first, last, s, offset, reference, out, panel);
-          }
+          best_super(row, cols, first, last, s, offset, scales, out, panel);
         }
-        std::memcpy(out + s.scales_at + first, chosen->code, chosen->count);
-        std::memcpy(out + s.nested_at + 4 * g, &chosen->nested, 4);
+        std::memcpy(out + s.scales_at + first, scales.code, scales.count);
+        std::memcpy(out + s.nested_at + 4 * g, &scales.nested, 4);
       }
     }
   }
