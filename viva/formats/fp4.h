@@ -45,8 +45,8 @@ struct Fp4 {
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     const F absmax = absmax_of(x, n);
-    const auto snap = [](F v) VIVA_INL_LAMBDA {
-      return copy_sign(lookup8(kMagnitudes.level, kMagnitudes.nearest(abs(v))), v);
+    const auto snap = [](auto& values) VIVA_INL_LAMBDA {
+      for (F& v : values) v = copy_sign(lookup8(kMagnitudes.level, kMagnitudes.nearest(abs(v))), v);
     };
     const F scale = search_level_scale(x, n, absmax, kShares, false, 1.2f, snap);
     const Fit found = {scale, F(1.0f) / scale, first.divide};

@@ -10,16 +10,17 @@ struct Levels16 {
   alignas(64) float level[16];
   alignas(64) float third[8];   // thresholds 1, 5, 9, 13
   alignas(64) float fourth[8];  // thresholds 0, 2, .. 14
+  alignas(64) float even[8], odd[8];
   float first, second[2];       // thresholds 7; 3, 11
 
   // Threshold k is the f32 midpoint of levels k and k + 1.
   constexpr explicit Levels16(const std::array<float, 16>& l)
-      : level{}, third{}, fourth{}, first(0), second{} {
+      : level{}, third{}, fourth{}, even{}, odd{}, first(0), second{} {
     float t[15] = {};
     for (int i = 0; i < 16; ++i) level[i] = l[i];
     for (int i = 0; i < 15; ++i) t[i] = (l[i] + l[i + 1]) * 0.5f;
     for (int i = 0; i < 4; ++i) third[i] = t[4 * i + 1];
-    for (int i = 0; i < 8; ++i) fourth[i] = t[2 * i];
+    for (int i = 0; i < 8; ++i) fourth[i] = t[2 * i], even[i] = l[2 * i], odd[i] = l[2 * i + 1];
     first = t[7], second[0] = t[3], second[1] = t[11];
   }
 
@@ -30,6 +31,18 @@ struct Levels16 {
     c = count(c + c, select(above, F(second[1]), F(second[0])) < v);
     c = count(c + c, lookup8(third, c) < v);
     return count(c + c, lookup8(fourth, c) < v);
+  }
+  // Replaces each of v by the level nearest to it: several searches side by side, since one is a long chain of
+  // instructions that wait for each other.
+  template <size_t K>
+  VIVA_INL void snap(F (&v)[K]) const {
+    M above[K];
+    I c[K];
+    for (size_t k = 0; k < K; ++k) above[k] = F(first) < v[k];
+    for (size_t k = 0; k < K; ++k) c[k] = count(I(0), above[k]);
+    for (size_t k = 0; k < K; ++k) c[k] = count(c[k] + c[k], select(above[k], F(second[1]), F(second[0])) < v[k]);
+    for (size_t k = 0; k < K; ++k) c[k] = count(c[k] + c[k], lookup8(third, c[k]) < v[k]);
+    for (size_t k = 0; k < K; ++k) v[k] = select(lookup8(fourth, c[k]) < v[k], lookup8(odd, c[k]), lookup8(even, c[k]));
   }
 };
 
@@ -142,9 +155,9 @@ VIVA_INL F error_of(const F* x, size_t n, const Fit& fit) {
 // The scale, among shares of the largest magnitude and the least-squares fits of their codes, that leaves the
 // lowest squared error: with the codes of a trial scale the best scale is A / B (A = sum of x * level, B =
 // sum of level^2) and takes A^2 / B off the sum of squares, so one pass scores a trial and refines it. The
-// winner is refined once more. `snap` gives the level nearest to x / scale. Scales above `cap` times the
+// winner is refined once more. `snap` replaces quotients x / scale by the nearest levels. Scales above `cap` times the
 // largest magnitude are left out: below it the largest value keeps the outermost level, so that coding the
-// decoded values again finds the same scale exactly.
+// decoded values again finds the same scale exactly. x is padded with zeros to an even n.
 template <size_t kTrials, class Snap>
 VIVA_INL F search_level_scale(const F* x, size_t n, F absmax, const std::array<float, kTrials>& shares,
                               bool both_signs, float cap, Snap snap) {
@@ -156,31 +169,27 @@ VIVA_INL F search_level_scale(const F* x, size_t n, F absmax, const std::array<f
     scale = select(better, s, scale);
     score = select(better, a * s, score);
   };
+  const auto sums = [&](F t, F& a, F& b) VIVA_INL_LAMBDA {
+    for (size_t i = 0; i < n; i += 2) {
+      F v[2] = {x[i] * t, x[i + 1] * t};
+      snap(v);
+      for (size_t k = 0; k < 2; ++k) a = a + x[i + k] * v[k], b = b + v[k] * v[k];
+    }
+  };
   for (const float share : shares) {
     const F t = inverse * F(1.0f / share);
-    F a(0.0f), b(0.0f), c(0.0f), d(0.0f);
+    F a(0.0f), b(0.0f);
+    sums(t, a, b);
+    offer(a, b);
     if (both_signs) {
-      for (size_t i = 0; i < n; ++i) {
-        const F v = x[i] * t, up = snap(v), down = snap(-v);
-        a = a + x[i] * up, b = b + up * up;
-        c = c + x[i] * down, d = d + down * down;
-      }
-      offer(a, b);
-      offer(c, d);
-    } else {
-      for (size_t i = 0; i < n; ++i) {
-        const F up = snap(x[i] * t);
-        a = a + x[i] * up, b = b + up * up;
-      }
+      a = F(0.0f), b = F(0.0f);
+      sums(-t, a, b);
       offer(a, b);
     }
   }
   const F t = F(1.0f) / scale;
   F a(0.0f), b(0.0f);
-  for (size_t i = 0; i < n; ++i) {
-    const F l = snap(x[i] * t);
-    a = a + x[i] * l, b = b + l * l;
-  }
+  sums(t, a, b);
   offer(a, b);
   // Next to the largest magnitude it is that magnitude: values that came from this format are met exactly.
   return select(abs(abs(scale) - absmax) <= absmax * F(0x1p-13f), copy_sign(absmax, scale), scale);
@@ -215,10 +224,9 @@ VIVA_INL I search_nvfp4_byte(const F* x, size_t n, F absmax, I start, F tensor_s
 
 inline constexpr Levels16 kNf4{kNf4Levels};
 
-VIVA_INL F search_nf4_scale(const F* x, size_t n, F absmax, bool both_signs) {
-  constexpr std::array<float, 5> kShares = {0.82f, 0.88f, 0.94f, 1.0f, 1.06f};
-  const auto snap = [](F v) VIVA_INL_LAMBDA { return lookup16(kNf4.level, kNf4.nearest(v)); };
-  return search_level_scale(x, n, absmax, kShares, both_signs, 1.16f, snap);
+template <size_t kTrials>
+VIVA_INL F search_nf4_scale(const F* x, size_t n, F absmax, const std::array<float, kTrials>& shares, bool both_signs) {
+  return search_level_scale(x, n, absmax, shares, both_signs, 1.16f, [](auto& v) VIVA_INL_LAMBDA { kNf4.snap(v); });
 }
 
 VIVA_LANES_CLOSE

@@ -34,7 +34,8 @@ struct Nf4 {
   static Fit best(const F* x, size_t n, const Coding& coding) {
     const Fit first = reference(x, n, coding);
     const F absmax = absmax_of(x, n);
-    const F scale = search_nf4_scale(x, n, absmax, coding.signed_scale);
+    constexpr std::array<float, 5> kShares = {0.82f, 0.88f, 0.94f, 1.0f, 1.06f};
+    const F scale = search_nf4_scale(x, n, absmax, kShares, coding.signed_scale);
     const Fit found = {scale, F(1.0f) / scale, first.divide};
     const M better = in_reach(absmax) & beats(error_of<Nf4>(x, n, found), error_of<Nf4>(x, n, first));
     return {select(better, found.scale, first.scale), select(better, found.inverse, first.inverse),
