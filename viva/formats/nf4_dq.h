@@ -94,10 +94,11 @@ struct Nf4Dq {
     for (size_t k = 0; k < 255; ++k) m[k] = (kDynamicMap[k] + kDynamicMap[k + 1]) / 2;
     return m;
   }();
-  // The map's nearest entry, the lower one at a tie.
+  // The map's nearest entry, the lower one at a tie. Halving without branches: no one can foretell them.
   static uint8_t nearest(float v) {
     size_t low = 0;
-    for (size_t step = 128; step != 0; step /= 2) low += kMidpoints[low + step - 1] < v ? step : 0;
+    for (size_t step = 128; step != 0; step /= 2)
+      low += step * static_cast<size_t>(kMidpoints[low + step - 1] < v);
     return static_cast<uint8_t>(low);
   }
 
