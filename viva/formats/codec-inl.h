@@ -68,38 +68,75 @@ struct Codec {
     }
   };
 
-  // Up to kLanes groups of the same length, waiting to be coded together.
+  // Up to kLanes groups of the same length, from anywhere, waiting to be coded together.
   struct Batch {
+    static constexpr bool kWhole = false;
+    static constexpr size_t kTogether = 1, kGroupBytes = 0;
     size_t count = 0, n = 0;
-    const float* x[kLanes] = {};
-    float* out[kLanes] = {};
-    uint8_t* packed[kLanes] = {};  // the group's row
-    size_t index[kLanes] = {};     // the group's number in its row
+    float* values[kLanes] = {};
+    uint8_t* row[kLanes] = {};  // the packed row of the group
+    size_t index[kLanes] = {};  // the group's number in its row
+
+    // Lanes without a group repeat the first.
+    size_t lane(size_t l) const { return l < count ? l : 0; }
+    float* x(size_t l) const { return values[lane(l)]; }
+    uint8_t* codes(const Sizes& s, size_t l) const { return row[lane(l)] + s.codes_offset(index[lane(l)]); }
+    uint8_t* field(const Sizes& s, size_t f, size_t l) const { return row[lane(l)] + s.field_offset(index[lane(l)], f); }
   };
 
-  // Calls `flush` for every full batch, in order.
-  template <class Add, class Flush>
-  static void for_groups(size_t rows, size_t cols, const Sizes& s, Add add, Flush flush) {
+  // kLanes groups of the format's own length, one after the other in one row: the first one's place tells the others'.
+  struct Run {
+    static constexpr bool kWhole = true;
+    static constexpr size_t count = kLanes, n = Fmt::kGroup, kGroupBytes = n * Fmt::kCodeBits / 8;
+    // The fields of this many lanes lie side by side.
+    static constexpr size_t kTogether = !Fmt::kInterleaved ? kLanes : kLanes % kPerBlock == 0 ? kPerBlock : 1;
+    float* values;
+    uint8_t *first_codes, *first_field[kMaxFields];
+
+    Run(float* x, uint8_t* row, size_t index, const Sizes& s) : values(x), first_codes(row + s.codes_offset(index)) {
+      for (size_t f = 0; f < s.fields; ++f) first_field[f] = row + s.field_offset(index, f);
+    }
+    float* x(size_t l) const { return values + l * n; }
+    uint8_t* codes(const Sizes& s, size_t l) const {
+      if constexpr (!Fmt::kInterleaved) return first_codes + l * kGroupBytes;
+      return first_codes + l / kPerBlock * s.block_bytes + l % kPerBlock * kGroupBytes;
+    }
+    uint8_t* field(const Sizes& s, size_t f, size_t l) const {
+      if constexpr (!Fmt::kInterleaved) return first_field[f] + l * s.field_bytes[f];
+      return first_field[f] + l / kPerBlock * s.block_bytes + l % kPerBlock * s.fields_bytes;
+    }
+  };
+
+  // Calls `flush` for all groups: whole runs at once, what is left of the rows in batches.
+  template <class Flush>
+  static void for_groups(float* x, uint8_t* packed, size_t rows, size_t cols, const Sizes& s, Flush flush) {
     Batch batch;
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t g = 0; g < s.groups; ++g) {
+    constexpr bool kRuns = Fmt::kGroup != 0 && (kPerBlock == 1 || kLanes % kPerBlock == 0);
+    const size_t in_runs = kRuns && s.group == Fmt::kGroup ? cols / s.group / kLanes * kLanes : 0;
+    for (size_t r = 0; r < rows; ++r, x += cols, packed += s.row_bytes) {
+      if constexpr (kRuns) {
+        for (size_t g = 0; g < in_runs; g += kLanes) flush(Run(x + g * s.group, packed, g, s));
+      }
+      for (size_t g = in_runs; g < s.groups; ++g) {
         const size_t n = g + 1 < s.groups ? s.group : cols - g * s.group;
         if (batch.count == kLanes || (batch.count != 0 && n != batch.n)) {
           flush(batch);
           batch.count = 0;
         }
         batch.n = n;
+        batch.values[batch.count] = x + g * s.group;
+        batch.row[batch.count] = packed;
         batch.index[batch.count] = g;
-        add(batch, batch.count, r, g);
         ++batch.count;
       }
     }
     if (batch.count != 0) flush(batch);
   }
 
-  static VIVA_INL void load_panel(const Batch& b, size_t n, const Sizes& s, F* x) {
-    const float* p[kLanes];
-    for (size_t l = 0; l < kLanes; ++l) p[l] = b.x[l < b.count ? l : 0];
+  template <class B>
+  static VIVA_INL void load_panel(const B& b, const Sizes& s, F* x) {
+    const auto p = by_lane([&](size_t l) VIVA_INL_LAMBDA { return static_cast<const float*>(b.x(l)); });
+    const size_t n = b.n;
     // Eight rows at a time are more than the processor's own prefetcher follows.
     constexpr size_t kLine = 16, kAhead = 1024;
     for (size_t l = 0; l < kLanes; ++l) {
@@ -184,16 +221,6 @@ struct Codec {
     }
   }
 
-  // The groups of a full batch follow each other in one row: so do the bytes of a field.
-  static bool consecutive(const Batch& b) {
-    return !Fmt::kInterleaved && b.count == kLanes && b.packed[0] == b.packed[kLanes - 1] &&
-           b.index[kLanes - 1] == b.index[0] + kLanes - 1;
-  }
-  // A full batch of whole blocks, whose one field is put before the codes of all their groups.
-  static bool whole_blocks(const Batch& b) {
-    return kPerBlock > 1 && kLanes % kPerBlock == 0 && b.count == kLanes && b.index[0] % kPerBlock == 0 &&
-           b.index[kLanes - 1] == b.index[0] + kLanes - 1 && b.packed[0] == b.packed[kLanes - 1];
-  }
   // Calls f with the field's size as a constant.
   template <class Call>
   static VIVA_INL void with_bytes(size_t bytes, Call f) {
@@ -201,61 +228,49 @@ struct Codec {
     if (bytes == 2) return f(std::integral_constant<int, 2>());
     f(std::integral_constant<int, 4>());
   }
-  static VIVA_INL void store_field(const Batch& b, const Sizes& s, size_t f, I field) {
+  template <class B>
+  static VIVA_INL void store_field(const B& b, const Sizes& s, size_t f, I field) {
     with_bytes(s.field_bytes[f], [&](auto bytes) VIVA_INL_LAMBDA {
-      if (consecutive(b)) return store_low<bytes()>(field, b.packed[0] + s.field_offset(b.index[0], f));
-      if (whole_blocks(b)) {
+      if constexpr (B::kTogether == kLanes) {
+        store_low<bytes()>(field, b.field(s, f, 0));
+      } else if constexpr (B::kTogether > 1) {
         alignas(64) uint8_t low[4 * kLanes];
         store_low<bytes()>(field, low);
-        for (size_t l = 0; l < kLanes; l += kPerBlock) {
-          std::memcpy(b.packed[l] + s.field_offset(b.index[l], f), low + l * bytes(), kPerBlock * bytes());
+        for (size_t l = 0; l < kLanes; l += B::kTogether) {
+          std::memcpy(b.field(s, f, l), low + l * bytes(), B::kTogether * bytes());
         }
-        return;
-      }
-      alignas(64) int32_t lane[kLanes];
-      store(field, lane);
-      for (size_t l = 0; l < kLanes && l < b.count; ++l) {
-        std::memcpy(b.packed[l] + s.field_offset(b.index[l], f), &lane[l], bytes());
+      } else {
+        alignas(64) int32_t lane[kLanes];
+        store(field, lane);
+        for (size_t l = 0; l < kLanes && l < b.count; ++l) std::memcpy(b.field(s, f, l), &lane[l], bytes());
       }
     });
   }
-  static VIVA_INL I load_field(const Batch& b, const Sizes& s, size_t f) {
+  template <class B>
+  static VIVA_INL I load_field(const B& b, const Sizes& s, size_t f) {
     I field(0);
     with_bytes(s.field_bytes[f], [&](auto bytes) VIVA_INL_LAMBDA {
-      if (consecutive(b)) {
-        field = load_low<bytes()>(b.packed[0] + s.field_offset(b.index[0], f));
-        return;
+      if constexpr (B::kTogether == kLanes) {
+        field = load_low<bytes()>(b.field(s, f, 0));
+      } else if constexpr (B::kTogether == 4) {
+        field = load_low_blocks<bytes()>(by_lane([&](size_t l) VIVA_INL_LAMBDA { return b.field(s, f, l); }));
+      } else {
+        alignas(64) int32_t lane[kLanes] = {};
+        for (size_t l = 0; l < kLanes; ++l) std::memcpy(&lane[l], b.field(s, f, l), bytes());
+        field = load(lane);
       }
-      if (whole_blocks(b)) {
-        alignas(64) uint8_t low[4 * kLanes];
-        for (size_t l = 0; l < kLanes; l += kPerBlock) {
-          std::memcpy(low + l * bytes(), b.packed[l] + s.field_offset(b.index[l], f), kPerBlock * bytes());
-        }
-        field = load_low<bytes()>(low);
-        return;
-      }
-      alignas(64) int32_t lane[kLanes] = {};
-      for (size_t l = 0; l < kLanes; ++l) {
-        const size_t from = l < b.count ? l : 0;
-        std::memcpy(&lane[l], b.packed[from] + s.field_offset(b.index[from], f), bytes());
-      }
-      field = load(lane);
     });
     return field;
   }
 
-  template <class M>
-  static VIVA_INL void write(const Batch& b, size_t values, const F* x, const Fit& fit, const Sizes& s, const Coding& coding) {
+  template <class M, class B>
+  static VIVA_INL void write(const B& b, const F* x, const Fit& fit, const Sizes& s, const Coding& coding) {
     I field[kMaxFields];
     Fmt::store(fit, coding, field);
     for (size_t f = 0; f < s.fields; ++f) store_field(b, s, f, field[f]);
-    alignas(64) int32_t lane[kLanes];
-    const size_t n = coded(values, s);
+    const size_t n = coded(b.n, s);
     const size_t total = ceil_div(n * Fmt::kCodeBits, 8);
-    uint8_t* codes[kLanes];
-    for (size_t l = 0; l < kLanes; ++l) {
-      codes[l] = l < b.count ? b.packed[l] + s.codes_offset(b.index[l]) : nullptr;
-    }
+    const auto codes = by_lane([&](size_t l) VIVA_INL_LAMBDA { return b.codes(s, l); });
     size_t w = 0;
     if (b.count == kLanes) {
       for (; 4 * w + 16 <= total; w += 4) {
@@ -263,9 +278,13 @@ struct Codec {
                         word<M>(x, w + 3, n, fit)};
         store_words4(v, codes, 4 * w);
       }
-      for (; 4 * w + 8 <= total; w += 2) store_words2(word<M>(x, w, n, fit), word<M>(x, w + 1, n, fit), codes, 4 * w);
+    }
+    if constexpr (B::kGroupBytes == 8) {
+      store_words2(word<M>(x, 0, n, fit), word<M>(x, 1, n, fit), codes);
+      w = 2;
     }
     for (; 4 * w < total; ++w) {
+      alignas(64) int32_t lane[kLanes];
       store(word<M>(x, w, n, fit), lane);
       for (size_t l = 0; l < kLanes && l < b.count; ++l) {
         std::memcpy(codes[l] + 4 * w, &lane[l], total - 4 * w < 4 ? total - 4 * w : 4);
@@ -273,37 +292,16 @@ struct Codec {
     }
   }
 
-  template <Encoder kEncoder, DType kArithmetic>
-  static VIVA_INL void code_groups(const Batch& b, size_t n, const Sizes& s, const Coding& coding, F* panel) {
-    load_panel(b, n, s, panel);
+  template <Encoder kEncoder, DType kArithmetic, class B>
+  static VIVA_INL void code_groups(const B& b, const Sizes& s, const Coding& coding, F* panel) {
+    load_panel(b, s, panel);
     const auto fit_of = [&]() VIVA_INL_LAMBDA -> Fit {
-      if constexpr (kEncoder == Encoder::kExact) return Fmt::exact(panel, n, coding);
-      if constexpr (kEncoder == Encoder::kBest) return Fmt::best(panel, n, coding);
-      return Fmt::reference(panel, n, coding);
+      if constexpr (kEncoder == Encoder::kExact) return Fmt::exact(panel, b.n, coding);
+      if constexpr (kEncoder == Encoder::kBest) return Fmt::best(panel, b.n, coding);
+      return Fmt::reference(panel, b.n, coding);
     };
     const Fit fit = fit_of();
-    write<Make<kEncoder, kArithmetic>>(b, n, panel, fit, s, coding);
-  }
-
-  template <Encoder kEncoder, DType kArithmetic>
-  static void encode_groups(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
-                            float* scratch) {
-    const Sizes s(cols, coding);
-    F* panel = reinterpret_cast<F*>(scratch);
-    for_groups(
-        rows, cols, s,
-        [&](Batch& b, size_t l, size_t r, size_t g) {
-          b.x[l] = x + r * cols + g * s.group;
-          b.packed[l] = packed + r * s.row_bytes;
-        },
-        [&](const Batch& b) {
-          // Most groups have the format's own length: loops over a known length are unrolled.
-          if (Fmt::kGroup != 0 && b.n == Fmt::kGroup) {
-            code_groups<kEncoder, kArithmetic>(b, Fmt::kGroup, s, coding, panel);
-          } else {
-            code_groups<kEncoder, kArithmetic>(b, b.n, s, coding, panel);
-          }
-        });
+    write<Make<kEncoder, kArithmetic>>(b, panel, fit, s, coding);
   }
 
   static void encode(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
@@ -311,7 +309,9 @@ struct Codec {
     const Sizes s(cols, coding);
     if (rows != 0 && needs_padding(s, cols)) std::memset(packed, 0, rows * s.row_bytes);
     with_make(coding, [&](auto make) {
-      encode_groups<make.kEncoder, make.kArithmetic>(x, rows, cols, coding, packed, scratch);
+      for_groups(const_cast<float*>(x), packed, rows, cols, s, [&](const auto& b) {
+        code_groups<make.kEncoder, make.kArithmetic>(b, s, coding, reinterpret_cast<F*>(scratch));
+      });
     });
   }
   static bool needs_padding(const Sizes& s, size_t cols) {
@@ -326,98 +326,89 @@ struct Codec {
     }
   }
 
-  // Value of code k of the words of a group (w: the word that holds it).
-  static VIVA_INL void expand(I w, size_t at, size_t n, const Fit& fit, F* x) {
-    const auto nibble = [&](I c) VIVA_INL_LAMBDA { return value(c & I(15), fit); };
+  // The values of a word of a group: four in a row, and the four (if any) that begin at second_half(n).
+  static constexpr size_t kWordValues = 32 / Fmt::kCodeBits;
+  static VIVA_INL void expand(I w, const Fit& fit, F* v) {
     if constexpr (Fmt::kCodeBits == 8) {
       const auto byte = [&](I c) VIVA_INL_LAMBDA {
         c = c & I(255);
         if constexpr (kSigned) c = select(c < I(128), c, c - I(256));
         return value(c, fit);
       };
-      F* p = x + 4 * at;
-      p[0] = byte(w);
-      p[1] = byte(shr<8>(w));
-      p[2] = byte(shr<16>(w));
-      p[3] = byte(shr<24>(w));
-    } else if constexpr (Fmt::kOrder == Order::kHalves) {
-      const size_t half = n / 2;
-      F* p = x + 4 * at;
-      p[0] = nibble(w), p[half] = nibble(shr<4>(w));
-      p[1] = nibble(shr<8>(w)), p[half + 1] = nibble(shr<12>(w));
-      p[2] = nibble(shr<16>(w)), p[half + 2] = nibble(shr<20>(w));
-      p[3] = nibble(shr<24>(w)), p[half + 3] = nibble(shr<28>(w));
+      v[0] = byte(w), v[1] = byte(shr<8>(w)), v[2] = byte(shr<16>(w)), v[3] = byte(shr<24>(w));
     } else {
-      constexpr int kSwap = Fmt::kOrder == Order::kHighFirst ? 1 : 0;
-      F* p = x + 8 * at;
-      p[0 ^ kSwap] = nibble(w), p[1 ^ kSwap] = nibble(shr<4>(w));
-      p[2 ^ kSwap] = nibble(shr<8>(w)), p[3 ^ kSwap] = nibble(shr<12>(w));
-      p[4 ^ kSwap] = nibble(shr<16>(w)), p[5 ^ kSwap] = nibble(shr<20>(w));
-      p[6 ^ kSwap] = nibble(shr<24>(w)), p[7 ^ kSwap] = nibble(shr<28>(w));
+      const auto nibble = [&](I c) VIVA_INL_LAMBDA { return value(c & I(15), fit); };
+      // Where the value of nibble i goes.
+      const auto at = [](size_t i) {
+        return Fmt::kOrder == Order::kHalves ? i / 2 + i % 2 * 4 : Fmt::kOrder == Order::kHighFirst ? i ^ 1 : i;
+      };
+      v[at(0)] = nibble(w), v[at(1)] = nibble(shr<4>(w)), v[at(2)] = nibble(shr<8>(w)), v[at(3)] = nibble(shr<12>(w));
+      v[at(4)] = nibble(shr<16>(w)), v[at(5)] = nibble(shr<20>(w)), v[at(6)] = nibble(shr<24>(w));
+      v[at(7)] = nibble(shr<28>(w));
     }
   }
+  // Calls put(v, k) with the values k..k+3 of word w.
+  template <class Put>
+  static VIVA_INL void expand(I word, size_t w, size_t n, const Fit& fit, Put put) {
+    constexpr bool kHalves = Fmt::kOrder == Order::kHalves;
+    F v[kWordValues];
+    expand(word, fit, v);
+    put(v, kHalves ? 4 * w : kWordValues * w);
+    if constexpr (kWordValues == 8) put(v + 4, kHalves ? n / 2 + 4 * w : kWordValues * w + 4);
+  }
 
-  static VIVA_INL void read(const Batch& b, size_t values, const Sizes& s, const Coding& coding, F* x) {
+  template <class B, class Put>
+  static VIVA_INL void read(const B& b, const Sizes& s, const Coding& coding, Put put) {
+    const auto codes = by_lane([&](size_t l) VIVA_INL_LAMBDA { return static_cast<const uint8_t*>(b.codes(s, l)); });
     I field[kMaxFields];
-    alignas(64) int32_t lane[kLanes];
-    const uint8_t* codes[kLanes];
-    for (size_t l = 0; l < kLanes; ++l) {
-      const size_t from = l < b.count ? l : 0;
-      codes[l] = b.packed[from] + s.codes_offset(b.index[from]);
-    }
     for (size_t f = 0; f < s.fields; ++f) field[f] = load_field(b, s, f);
     const Fit fit = Fmt::load(field, coding);
-    const size_t n = coded(values, s);
+    const size_t n = coded(b.n, s);
     const size_t total = ceil_div(n * Fmt::kCodeBits, 8);
     size_t w = 0;
     for (; 4 * w + 16 <= total; w += 4) {
       I v[4];
       load_words4(codes, 4 * w, v);
-      for (int i = 0; i < 4; ++i) expand(v[i], w + i, n, fit, x);
+      for (int i = 0; i < 4; ++i) expand(v[i], w + i, n, fit, put);
     }
-    for (; 4 * w + 8 <= total; w += 2) {
+    if constexpr (B::kGroupBytes == 8) {
       I v[2];
-      load_words2(codes, 4 * w, v);
-      expand(v[0], w, n, fit, x);
-      expand(v[1], w + 1, n, fit, x);
+      load_words2(codes, v);
+      for (; w < 2; ++w) expand(v[w], w, n, fit, put);
     }
     for (; 4 * w < total; ++w) {
+      alignas(64) int32_t lane[kLanes];
       for (size_t l = 0; l < kLanes; ++l) {
         lane[l] = 0;
         std::memcpy(&lane[l], codes[l] + 4 * w, total - 4 * w < 4 ? total - 4 * w : 4);
       }
-      expand(load(lane), w, n, fit, x);
+      expand(load(lane), w, n, fit, put);
     }
   }
 
   static void decode(const uint8_t* packed, size_t rows, size_t cols, const Coding& coding, float* x,
                      float* scratch) noexcept {
     const Sizes s(cols, coding);
-    F* panel = reinterpret_cast<F*>(scratch);
-    for_groups(
-        rows, cols, s,
-        [&](Batch& b, size_t l, size_t r, size_t g) {
-          b.out[l] = x + r * cols + g * s.group;
-          b.packed[l] = const_cast<uint8_t*>(packed) + r * s.row_bytes;
-        },
-        [&](const Batch& b) {
-          if (Fmt::kGroup != 0 && b.n == Fmt::kGroup) {
-            expand_groups(b, Fmt::kGroup, s, coding, panel);
-          } else {
-            expand_groups(b, b.n, s, coding, panel);
-          }
-        });
+    for_groups(x, const_cast<uint8_t*>(packed), rows, cols, s,
+               [&](const auto& b) { expand_groups(b, s, coding, reinterpret_cast<F*>(scratch)); });
   }
-  static VIVA_INL void expand_groups(const Batch& b, size_t n, const Sizes& s, const Coding& coding, F* panel) {
-    read(b, n, s, coding, panel);
+  template <class B>
+  static VIVA_INL void expand_groups(const B& b, const Sizes& s, const Coding& coding, F* panel) {
+    const auto out = by_lane([&](size_t l) VIVA_INL_LAMBDA { return b.x(l); });
+    if constexpr (B::kWhole) {
+      if constexpr (B::n % kWordValues == 0) {
+        return read(b, s, coding, [&](const F* v, size_t k) VIVA_INL_LAMBDA { store_transposed4(v, out, k); });
+      }
+    }
+    read(b, s, coding, [&](const F* v, size_t k) VIVA_INL_LAMBDA { std::memcpy(static_cast<void*>(panel + k), v, 4 * sizeof(F)); });
     size_t k = 0;
     if (b.count == kLanes) {
-      for (; k < n / 4 * 4; k += 4) store_transposed4(panel + k, b.out, k);
+      for (; k < b.n / 4 * 4; k += 4) store_transposed4(panel + k, out, k);
     }
-    for (; k < n; ++k) {
+    for (; k < b.n; ++k) {
       alignas(64) float lane[kLanes];
       store(panel[k], lane);
-      for (size_t l = 0; l < kLanes && l < b.count; ++l) b.out[l][k] = lane[l];
+      for (size_t l = 0; l < kLanes && l < b.count; ++l) out[l][k] = lane[l];
     }
   }
 

@@ -89,19 +89,22 @@ template <int kBytes> VIVA_INL I load_low(const uint8_t* p) {
 }
 
 // rows[l] + 0..3 -> out[0..3], lane l from rows[l].
-VIVA_INL void load_transposed4(const float* const* rows, size_t at, F* out) {
+template <class P>
+VIVA_INL void load_transposed4(P rows, size_t at, F* out) {
   for (int k = 0; k < 4; ++k) out[k] = rows[0][at + k];
 }
-VIVA_INL void store_transposed4(const F* in, float* const* rows, size_t at) {
+template <class P>
+VIVA_INL void store_transposed4(const F* in, P rows, size_t at) {
   for (int k = 0; k < 4; ++k) rows[0][at + k] = in[k].v;
 }
 
-VIVA_INL void load_words4(const uint8_t* const* rows, size_t at, I* out) { std::memcpy(out, rows[0] + at, 16); }
-VIVA_INL void store_words4(const I* in, uint8_t* const* rows, size_t at) { std::memcpy(rows[0] + at, in, 16); }
-VIVA_INL void load_words2(const uint8_t* const* rows, size_t at, I* out) { std::memcpy(out, rows[0] + at, 8); }
-VIVA_INL void store_words2(I a, I b, uint8_t* const* rows, size_t at) {
-  std::memcpy(rows[0] + at, &a, 4);
-  std::memcpy(rows[0] + at + 4, &b, 4);
+template <class P> VIVA_INL void load_words4(P rows, size_t at, I* out) { std::memcpy(out, rows[0] + at, 16); }
+template <class P> VIVA_INL void store_words4(const I* in, P rows, size_t at) { std::memcpy(rows[0] + at, in, 16); }
+template <int kBytes, class P> VIVA_INL I load_low_blocks(P p) { return load_low<kBytes>(p[0]); }
+template <class P> VIVA_INL void load_words2(P rows, I* out) { std::memcpy(out, rows[0], 8); }
+template <class P> VIVA_INL void store_words2(I a, I b, P rows) {
+  std::memcpy(rows[0], &a, 4);
+  std::memcpy(rows[0] + 4, &b, 4);
 }
 
 #define VIVA_LANES_OPEN namespace viva::scalar {
@@ -264,7 +267,7 @@ VIVA_INL void transpose_blocks4(VF& a, VF& b, VF& c, VF& e) {
   e = hn::BitCast(DF(), hn::InterleaveUpper(dw, ab_hi, ce_hi));
 }
 
-// P points to kLanes pointers, to floats or to bytes; `at` counts in what they point to.
+// P gives kLanes pointers, to floats or to bytes; `at` counts in what they point to.
 template <class P>
 VIVA_INL void load_transposed4(P rows, size_t at, F* out) {
   VF v[4];
@@ -280,48 +283,44 @@ VIVA_INL void store_transposed4(const F* in, P rows, size_t at) {
 }
 
 // Sixteen bytes at rows[l] + at <-> four words of lane l.
-VIVA_INL void load_words4(const uint8_t* const* rows, size_t at, I* out) {
+template <class P>
+VIVA_INL void load_words4(P rows, size_t at, I* out) {
   F v[4];
   load_transposed4(rows, at, v);
   for (int i = 0; i < 4; ++i) out[i] = bits(v[i]);
 }
-VIVA_INL void store_words4(const I* in, uint8_t* const* rows, size_t at) {
+template <class P>
+VIVA_INL void store_words4(const I* in, P rows, size_t at) {
   const F v[4] = {from_bits(in[0]), from_bits(in[1]), from_bits(in[2]), from_bits(in[3])};
   store_transposed4(v, rows, at);
 }
 
-// Eight bytes at rows[l] + at <-> two words of lane l. Rows ascend; mostly all of them, or the two halves of them, follow
-// each other without a gap.
-VIVA_INL bool gapless(const uint8_t* first, const uint8_t* last, size_t rows) {
-  return static_cast<size_t>(last - first) == 8 * (rows - 1);
+// The eight bytes at rows[l] <-> two words of lane l; the rows of lanes 2 i and 2 i + 1 follow each other.
+template <class P>
+VIVA_INL void load_words2(P rows, I* out) {
+  const VF a = load_blocks(DF(), rows, 0), b = load_blocks(DF(), rows + 2, 0);  // two lanes in each block
+  const VF even = hn::InterleaveLower(DF(), a, b), odd = hn::InterleaveUpper(DF(), a, b);
+  out[0] = bits(hn::InterleaveLower(DF(), even, odd));
+  out[1] = bits(hn::InterleaveUpper(DF(), even, odd));
 }
-VIVA_INL void load_words2(const uint8_t* const* rows, size_t at, I* out) {
-  constexpr size_t kHalf = kLanes / 2;
-  alignas(64) uint8_t side_by_side[8 * kLanes];
-  const uint8_t* from = rows[0] + at;
-  if (!gapless(rows[0], rows[kLanes - 1], kLanes)) {
-    if (gapless(rows[0], rows[kHalf - 1], kHalf) && gapless(rows[kHalf], rows[kLanes - 1], kHalf)) {
-      std::memcpy(side_by_side, rows[0] + at, 8 * kHalf);
-      std::memcpy(side_by_side + 8 * kHalf, rows[kHalf] + at, 8 * kHalf);
-    } else {
-      for (size_t l = 0; l < kLanes; ++l) std::memcpy(side_by_side + 8 * l, rows[l] + at, 8);
-    }
-    from = side_by_side;
-  }
-  hn::Vec<DU> a, b;
-  hn::LoadInterleaved2(DU(), reinterpret_cast<const uint32_t*>(from), a, b);
-  out[0] = I(hn::BitCast(DI(), a));
-  out[1] = I(hn::BitCast(DI(), b));
+template <class P>
+VIVA_INL void store_words2(I a, I b, P rows) {
+  const VF x = from_bits(a).v, y = from_bits(b).v;
+  store_blocks(DF(), hn::InterleaveLower(DF(), x, y), rows, 0);
+  store_blocks(DF(), hn::InterleaveUpper(DF(), x, y), rows + 2, 0);
 }
-VIVA_INL void store_words2(I a, I b, uint8_t* const* rows, size_t at) {
-  const auto x = hn::BitCast(DU(), a.v), y = hn::BitCast(DU(), b.v);
-  if (gapless(rows[0], rows[kLanes - 1], kLanes)) {
-    hn::StoreInterleaved2(x, y, DU(), reinterpret_cast<uint32_t*>(rows[0] + at));
-    return;
+
+// As load_low, four lanes from each p[l], l a multiple of four.
+template <int kBytes, class P, class D = DI>
+VIVA_INL hn::Vec<D> load_low_blocks(P p, D d = D()) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    using T = std::conditional_t<kBytes == 1, uint8_t, std::conditional_t<kBytes == 2, uint16_t, int32_t>>;
+    if constexpr (kBytes == 4) return hn::LoadU(d, reinterpret_cast<const T*>(p[0]));
+    else return hn::PromoteTo(d, hn::LoadU(hn::Rebind<T, D>(), reinterpret_cast<const T*>(p[0])));
+  } else {
+    const hn::Half<D> dh;
+    return hn::Combine(d, load_low_blocks<kBytes>(p + hn::MaxLanes(D()) / 2, dh), load_low_blocks<kBytes>(p, dh));
   }
-  alignas(64) uint32_t side_by_side[2 * kLanes];
-  hn::StoreInterleaved2(x, y, DU(), side_by_side);
-  for (size_t l = 0; l < kLanes; ++l) std::memcpy(rows[l] + at, side_by_side + 2 * l, 8);
 }
 
 #define VIVA_LANES_OPEN namespace viva::HWY_NAMESPACE {
@@ -330,6 +329,19 @@ VIVA_INL void store_words2(I a, I b, uint8_t* const* rows, size_t at) {
 #endif
 
 // ---- written once for both ----
+
+// Pointers that a function of the lane gives, for the P of the functions above.
+template <class At>
+struct ByLane {
+  At at;
+  size_t first = 0;
+  VIVA_INL auto operator[](size_t l) const { return at(first + l); }
+  VIVA_INL ByLane operator+(size_t l) const { return {at, first + l}; }
+};
+template <class At>
+VIVA_INL ByLane<At> by_lane(At at) {
+  return {at};
+}
 
 VIVA_INL F clamp(F x, float low, float high) { return min(max(x, F(low)), F(high)); }
 VIVA_INL F copy_sign(F magnitude, F sign) {
