@@ -107,22 +107,31 @@ struct Codec {
     }
   };
 
-  // Calls `flush` for all groups: whole runs at once, what is left of the rows in batches.
-  template <class Flush>
-  static void for_groups(float* x, uint8_t* packed, size_t rows, size_t cols, const Sizes& s, Flush flush) {
+  static constexpr bool kRuns = Fmt::kGroup != 0 && (kPerBlock == 1 || kLanes % kPerBlock == 0);
+
+  // Calls `begin` and `end` for all groups, in whole runs and, for what is left of the rows, in batches. The next run
+  // begins before one ends, so that nothing waits for the divisions of a scale; `turn` tells the two apart.
+  template <class Begin, class End>
+  static void for_groups(float* x, uint8_t* packed, size_t rows, size_t cols, const Sizes& s, Begin begin,
+                         End end) {
     Batch batch;
-    constexpr bool kRuns = Fmt::kGroup != 0 && (kPerBlock == 1 || kLanes % kPerBlock == 0);
+    const auto flush = [&] {
+      begin(batch, 0);
+      end(batch, 0);
+      batch.count = 0;
+    };
     const size_t in_runs = kRuns && s.group == Fmt::kGroup ? cols / s.group / kLanes * kLanes : 0;
     for (size_t r = 0; r < rows; ++r, x += cols, packed += s.row_bytes) {
       if constexpr (kRuns) {
-        for (size_t g = 0; g < in_runs; g += kLanes) flush(Run(x + g * s.group, packed, g, s));
+        for (size_t g = 0; in_runs != 0 && g <= in_runs; g += kLanes) {
+          const size_t turn = g / kLanes % 2;
+          if (g < in_runs) begin(Run(x + g * s.group, packed, g, s), turn);
+          if (g != 0) end(Run(x + (g - kLanes) * s.group, packed, g - kLanes, s), 1 - turn);
+        }
       }
       for (size_t g = in_runs; g < s.groups; ++g) {
         const size_t n = g + 1 < s.groups ? s.group : cols - g * s.group;
-        if (batch.count == kLanes || (batch.count != 0 && n != batch.n)) {
-          flush(batch);
-          batch.count = 0;
-        }
+        if (batch.count == kLanes || (batch.count != 0 && n != batch.n)) flush();
         batch.n = n;
         batch.values[batch.count] = x + g * s.group;
         batch.row[batch.count] = packed;
@@ -130,7 +139,7 @@ struct Codec {
         ++batch.count;
       }
     }
-    if (batch.count != 0) flush(batch);
+    if (batch.count != 0) flush();
   }
 
   template <class B>
@@ -151,6 +160,9 @@ struct Codec {
     }
     std::memset(static_cast<void*>(x + n), 0, (round_up(coded(n, s), 8) - n) * sizeof(F));
   }
+
+  // Values of a group that a panel has room for.
+  static size_t panel_values(const Sizes& s) { return round_up(s.group, 8); }
 
   // Codes stored for a group of n values: halves are always laid out for a whole group.
   static size_t coded(size_t n, const Sizes& s) { return Fmt::kOrder == Order::kHalves ? s.group : n; }
@@ -292,16 +304,11 @@ struct Codec {
     }
   }
 
-  template <Encoder kEncoder, DType kArithmetic, class B>
-  static VIVA_INL void code_groups(const B& b, const Sizes& s, const Coding& coding, F* panel) {
-    load_panel(b, s, panel);
-    const auto fit_of = [&]() VIVA_INL_LAMBDA -> Fit {
-      if constexpr (kEncoder == Encoder::kExact) return Fmt::exact(panel, b.n, coding);
-      if constexpr (kEncoder == Encoder::kBest) return Fmt::best(panel, b.n, coding);
-      return Fmt::reference(panel, b.n, coding);
-    };
-    const Fit fit = fit_of();
-    write<Make<kEncoder, kArithmetic>>(b, panel, fit, s, coding);
+  template <Encoder kEncoder>
+  static VIVA_INL Fit fit_of(const F* x, size_t n, const Coding& coding) {
+    if constexpr (kEncoder == Encoder::kExact) return Fmt::exact(x, n, coding);
+    if constexpr (kEncoder == Encoder::kBest) return Fmt::best(x, n, coding);
+    return Fmt::reference(x, n, coding);
   }
 
   static void encode(const float* x, size_t rows, size_t cols, const Coding& coding, uint8_t* packed,
@@ -309,9 +316,15 @@ struct Codec {
     const Sizes s(cols, coding);
     if (rows != 0 && needs_padding(s, cols)) std::memset(packed, 0, rows * s.row_bytes);
     with_make(coding, [&](auto make) {
-      for_groups(const_cast<float*>(x), packed, rows, cols, s, [&](const auto& b) {
-        code_groups<make.kEncoder, make.kArithmetic>(b, s, coding, reinterpret_cast<F*>(scratch));
-      });
+      Fit fit[2];
+      F* const panel[2] = {reinterpret_cast<F*>(scratch), reinterpret_cast<F*>(scratch) + panel_values(s)};
+      for_groups(
+          const_cast<float*>(x), packed, rows, cols, s,
+          [&](const auto& b, size_t turn) {
+            load_panel(b, s, panel[turn]);
+            fit[turn] = fit_of<make.kEncoder>(panel[turn], b.n, coding);
+          },
+          [&](const auto& b, size_t turn) { write<decltype(make)>(b, panel[turn], fit[turn], s, coding); });
     });
   }
   static bool needs_padding(const Sizes& s, size_t cols) {
@@ -389,8 +402,9 @@ struct Codec {
   static void decode(const uint8_t* packed, size_t rows, size_t cols, const Coding& coding, float* x,
                      float* scratch) noexcept {
     const Sizes s(cols, coding);
-    for_groups(x, const_cast<uint8_t*>(packed), rows, cols, s,
-               [&](const auto& b) { expand_groups(b, s, coding, reinterpret_cast<F*>(scratch)); });
+    for_groups(
+        x, const_cast<uint8_t*>(packed), rows, cols, s, [](const auto&, size_t) {},
+        [&](const auto& b, size_t) { expand_groups(b, s, coding, reinterpret_cast<F*>(scratch)); });
   }
   template <class B>
   static VIVA_INL void expand_groups(const B& b, const Sizes& s, const Coding& coding, F* panel) {
@@ -431,7 +445,7 @@ struct Codec {
   // Floats of scratch that encode and decode need.
   static size_t scratch(size_t cols, const Coding& coding) noexcept {
     const Sizes s(cols, coding);
-    return kLanes * round_up(s.group, 8);
+    return kLanes * panel_values(s) * (kRuns ? 2 : 1);
   }
 
   static constexpr FormatCode kCode = {&scratch, &observe, &encode, &decode};

@@ -12,8 +12,9 @@ struct Fp8Scale {
   };
 
   // compressed-tensors: absmax / 448 and the quotients in the weight's own dtype.
-  static VIVA_INL Fit reference(const F* x, size_t n, const Coding& c) {
-    const F scale = round_to(c.arithmetic, row_absmax(x, n) / F(448.0f));
+  static VIVA_INL Fit reference(const F* x, size_t n, const Coding& c) { return reference(row_absmax(x, n), c); }
+  static VIVA_INL Fit reference(F absmax, const Coding& c) {
+    const F scale = round_to(c.arithmetic, absmax / F(448.0f));
     return {stored(c, nonzero_scale(c, scale)), F(0.0f), true};
   }
   static VIVA_INL F stored(const Coding& c, F scale) {
@@ -28,7 +29,7 @@ struct Fp8Scale {
   template <DType kArithmetic>
   static VIVA_INL I reference_code(F x, const Fit& fit) {
     // Adding zero makes -0.0 positive, as the package's zero point does.
-    return e4m3_bits(clamp(round_to(kArithmetic, x / fit.scale) + F(0.0f), -448.0f, 448.0f));
+    return e4m3_bits(round_to(kArithmetic, x / fit.scale) + F(0.0f));
   }
   static VIVA_INL F value(I code, const Fit& fit) { return e4m3_value(code) * fit.scale; }
 

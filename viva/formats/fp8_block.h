@@ -29,11 +29,12 @@ struct Fp8Block : Fp8Scale {
 
   template <DType kArithmetic>
   static void write_codes(const F* v, size_t height, size_t width, size_t stride, const Fit& fit,
-                          uint8_t* out, size_t row_bytes) {
+                          uint8_t* out, size_t row_bytes, const float* next, size_t cols) {
     const auto code_of = [&](F x) VIVA_INL_LAMBDA {
       return fit.as_reference ? reference_code<kArithmetic>(x, fit) : code(x, fit);
     };
-    for (size_t r = 0; r < height; ++r, out += row_bytes, v += stride / kLanes) {
+    for (size_t r = 0; r < height; ++r, out += row_bytes, v += stride / kLanes, next += cols) {
+      for (size_t k = 0; k < kGroup; k += 16) __builtin_prefetch(next + k, 0, 2);
       size_t k = 0;
       for (; k + kLanes <= width; k += kLanes) store_low<1>(code_of(v[k / kLanes]), out + k);
       if (k < width) {
@@ -47,7 +48,7 @@ struct Fp8Block : Fp8Scale {
   static void encode(const float* x, size_t rows, size_t cols, const Coding& c, uint8_t* packed,
                      float* work) noexcept {
     const Sizes s(cols, c);
-    const F* v = reinterpret_cast<const F*>(work);
+    F* v = reinterpret_cast<F*>(work);
     for (size_t top = 0; top < rows; top += kRowPanel) {
       const size_t height = rows - top < kRowPanel ? rows - top : kRowPanel;
       uint8_t* panel = packed + top * s.row_bytes;
@@ -55,24 +56,35 @@ struct Fp8Block : Fp8Scale {
         // The block as one run of values, its rows padded with zeros to whole vectors.
         const size_t left = b * kGroup, width = cols - left < kGroup ? cols - left : kGroup;
         const size_t stride = round_up(width, kRowLanes);
+        const float* block = x + top * cols + left;
+        const float* next = b + 1 < s.blocks ? block + kGroup : x + (top + height) * cols;
+        Absmax absmax;
         for (size_t r = 0; r < height; ++r) {
-          const float* from = x + (top + r) * cols + left;
-          for (size_t k = 0; k < width; k += 16) __builtin_prefetch(from + kGroup + k, 0, 2);
-          std::memcpy(work + r * stride, from, width * sizeof(float));
-          for (size_t k = width; k < stride; ++k) work[r * stride + k] = 0.0f;
+          const float* from = block + r * cols;
+          F* to = v + r * stride / kLanes;
+          size_t k = 0;
+          for (; k + kRowLanes <= width; k += kRowLanes, to += Absmax::kTurns) {
+            for (size_t t = 0; t < Absmax::kTurns; ++t) to[t] = load(from + k + t * kLanes);
+            absmax.add(to);
+          }
+          if (k < width) {
+            std::memset(static_cast<void*>(to), 0, kRowLanes * sizeof(float));
+            std::memcpy(static_cast<void*>(to), from + k, (width - k) * sizeof(float));
+            absmax.add(to);
+          }
         }
-        const size_t n = height * stride / kLanes;
-        const Fit fit = c.encoder == Encoder::kReference ? reference(v, n, c) : best(v, n, c);
+        const Fit fit = c.encoder == Encoder::kReference ? reference(absmax.value(), c)
+                                                         : best(v, height * stride / kLanes, c);
         const int32_t scale = first(stored_bits(c.scale, fit.scale));
         for (size_t r = 0; r < height; ++r) {
           std::memcpy(panel + r * s.row_bytes + cols + b * s.scale_bytes, &scale, s.scale_bytes);
         }
         if (c.arithmetic == DType::kBF16) {
-          write_codes<DType::kBF16>(v, height, width, stride, fit, panel + left, s.row_bytes);
+          write_codes<DType::kBF16>(v, height, width, stride, fit, panel + left, s.row_bytes, next, cols);
         } else if (c.arithmetic == DType::kF16) {
-          write_codes<DType::kF16>(v, height, width, stride, fit, panel + left, s.row_bytes);
+          write_codes<DType::kF16>(v, height, width, stride, fit, panel + left, s.row_bytes, next, cols);
         } else {
-          write_codes<DType::kF32>(v, height, width, stride, fit, panel + left, s.row_bytes);
+          write_codes<DType::kF32>(v, height, width, stride, fit, panel + left, s.row_bytes, next, cols);
         }
       }
     }

@@ -330,6 +330,8 @@ VIVA_INL hn::Vec<D> load_low_blocks(P p, D d = D()) {
 
 // ---- written once for both ----
 
+constexpr float from_power(int e) { return std::bit_cast<float>((127 + e) << 23); }
+
 // Pointers that a function of the lane gives, for the P of the functions above.
 template <class At>
 struct ByLane {
@@ -381,19 +383,34 @@ VIVA_INL F f16_value(I b) {
   return from_bits(bits(magnitude) | shl<16>(b & I(0x8000)));
 }
 
+// A number whose last mantissa bit is worth the step of a small float at `a`: adding it to `a` rounds to that step, ties
+// to even. kMan: the small float's mantissa bits; its lowest normal is 2^kLow; an even kCount is counted in already.
+template <int kMan, int kLow, int kCount = 0>
+VIVA_INL F rounder(F a) {
+  return from_bits((bits(max(a, F(from_power(kLow)))) & I(0x7f800000)) + I(((23 - kMan) << 23) + kCount));
+}
+// The code of a >= 0, at most the small float's largest, whose codes without sign have kBits bits.
+template <int kMan, int kLow, int kBits>
+VIVA_INL I small_float_code(F a) {
+  // The sum's last bits count steps, and the bits above are the binade. Both together are the code and what the first
+  // normal's binade adds, which the steps begin below.
+  constexpr int kBegin = -((23 - kMan + 127 + kLow) << kMan) & ((1 << kBits) - 1);
+  const I sum = bits(a + rounder<kMan, kLow, kBegin>(a));
+  return (sum + shr<23 - kMan>(sum)) & I((1 << kBits) - 1);
+}
+
 VIVA_INL I e4m3_bits(F x) {  // saturates at 448
-  const I u = bits(x);
-  const I sign = shr<24>(u) & I(0x80);
-  const I a = u & I(0x7fffffff);
-  constexpr int32_t kMagic = (127 + 1 - 7 + 23 - 3) << 23;
-  const I small = bits(from_bits(a) + from_bits(I(kMagic))) - I(kMagic);
-  const I normal = shr<20>(a + I((1 << 19) - 1) + (shr<20>(a) & I(1)) - I((127 - 7) << 23));
-  const I finite = select(a < I((127 + 1 - 7) << 23), small, normal);
-  return sign | select(a < I(0x43e00000), finite, I(0x7e));
+  return small_float_code<3, -6, 7>(min(abs(x), F(448.0f))) | (shr<24>(bits(x)) & I(0x80));
 }
 VIVA_INL F e4m3_value(I b) {  // not NaN
   const F magnitude = from_bits(shl<20>(b & I(0x7f))) * F(0x1p120f);
   return from_bits(bits(magnitude) | shl<24>(b & I(0x80)));
+}
+// The same of b without sign, where many are subnormal, as the scales of small weights: processors are slow at
+// multiplying a subnormal f32. Read as normal, a number below the lowest normal is twice that less the lowest.
+VIVA_INL F e4m3_scale_value(I b) {
+  const F normal = from_bits(shl<20>(b) + I(120 << 23));
+  return normal + min(normal - F(0x1p-6f), F(0.0f));
 }
 
 // x as the nearest f16, infinite past the largest.

@@ -81,24 +81,14 @@ inline constexpr Levels8 kE2m1Magnitudes{{0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.
 alignas(64) inline constexpr float kE2m1Values[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                                                       -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
 
-// A number whose last mantissa bit is worth the step of a small float at `a`: adding and subtracting it
-// rounds `a` to that step, ties to even. kLowest is the smallest normal, kMan the mantissa bits.
-template <int kMan>
-VIVA_INL F rounder(F a, float lowest) {
-  return from_bits((bits(max(a, F(lowest))) & I(0x7f800000)) + I((23 - kMan) << 23));
-}
 // a in 0..6 rounded to E2M1, ties to the even code.
 VIVA_INL F e2m1_round(F a) {
-  const F r = rounder<1>(a, 1.0f);
+  const F r = rounder<1, 0>(a);
   return (a + r) - r;
 }
-// The code of a in 0..6.
-VIVA_INL I e2m1_magnitude(F a) {
-  const I r = bits(rounder<1>(a, 1.0f));
-  // The sum's last bits count steps; every binade above the first adds two codes.
-  return bits(a + from_bits(r)) - r + (shr<22>(r) - I((127 + 22) << 1));
+VIVA_INL I e2m1_code(F v) {
+  return small_float_code<1, 0, 3>(min(abs(v), F(6.0f))) | select(v < F(0.0f), I(8), I(0));
 }
-VIVA_INL I e2m1_code(F v) { return e2m1_magnitude(min(abs(v), F(6.0f))) | select(v < F(0.0f), I(8), I(0)); }
 
 // The squared error of x as E2M1, in units of the scale whose inverse is given.
 VIVA_INL F e2m1_error(const F* x, size_t n, F inverse) {
@@ -115,7 +105,7 @@ VIVA_INL F e2m1_error(const F* x, size_t n, F inverse) {
 
 // a in 0..448 rounded to E4M3, ties to even.
 VIVA_INL F e4m3_round(F a) {
-  const F r = rounder<3>(a, 0x1p-6f);
+  const F r = rounder<3, -6>(a);
   return (a + r) - r;
 }
 VIVA_INL F e8m0_value(I e) { return from_bits(select(e == I(0), I(0x00400000), shl<23>(e))); }
@@ -209,7 +199,7 @@ VIVA_INL I search_nvfp4_byte(const F* x, size_t n, F absmax, I start, F tensor_s
   for (int k = -2; k <= 8; ++k) {
     I b = start + I(k);
     b = select(b < I(1), I(1), select(I(0x7e) < b, I(0x7e), b));
-    const F scale = e4m3_value(b) * tensor_scale;
+    const F scale = e4m3_scale_value(b) * tensor_scale;
     const F error = e2m1_error(x, n, F(1.0f) / scale) * (scale * scale);
     // Only where the largest value becomes 3 or more: what was found once is then in reach a second time, also where
     // scales are subnormal and far apart.

@@ -32,7 +32,7 @@ struct Nvfp4 {
   }
 
   static VIVA_INL Fit fit_of(I byte, const Coding& coding) {
-    return {e4m3_value(byte) / F(coding.shared.scale), byte};
+    return {e4m3_scale_value(byte) / F(coding.shared.scale), byte};
   }
 
   static Fit reference(const F* x, size_t n, const Coding& coding) {

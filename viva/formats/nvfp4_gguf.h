@@ -25,7 +25,7 @@ struct Nvfp4Gguf {
   static constexpr Fields fields(const Coding&) { return {{Role::kScale, DType::kF8E4M3}}; }
 
   static VIVA_INL Fit fit_of(I byte, const Coding& coding) {
-    return {select(byte == I(0x7f), F(0.0f), e4m3_value(byte)) * F(coding.shared.scale), byte};
+    return {select(byte == I(0x7f), F(0.0f), e4m3_scale_value(byte)) * F(coding.shared.scale), byte};
   }
 
   // ggml's cast of absmax / 6: half of a step rounds up, 256 and more become 448, subnormals end at 7.
@@ -48,9 +48,9 @@ struct Nvfp4Gguf {
 
   // A tie takes the smaller magnitude; zero never has a sign.
   static VIVA_INL I code(F x, const Fit& fit) {
-    const I m = kE2m1Magnitudes.nearest(abs(x), fit.scale);
-    const M any = (I(0) < m) & (F(0.0f) < fit.scale);
-    return select(any, m | select(x < F(0.0f), I(8), I(0)), I(0));
+    const F unit = select(F(0.0f) < fit.scale, fit.scale, F(__builtin_inff()));
+    const M negative = x < F(-0.25f) * unit;  // what is nearer to 0.5 than to zero
+    return kE2m1Magnitudes.nearest(abs(x), unit) | select(negative, I(8), I(0));
   }
   static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kE2m1Values, code) * fit.scale; }
   static void store(const Fit& fit, const Coding&, I* field) { field[0] = fit.byte; }

@@ -33,19 +33,30 @@ VIVA_INL void row_sums(size_t n, F (&out)[K], Term term) {
   }
 }
 
-// max|x| in every lane.
-VIVA_INL F row_absmax(const F* x, size_t n) {
-  constexpr size_t kTurns = kRowLanes / kLanes;
+// The largest magnitude of what was added, in every lane.
+struct Absmax {
+  static constexpr size_t kTurns = kRowLanes / kLanes;
   F m[kTurns];
-  for (F& a : m) a = F(0.0f);
-  for (size_t i = 0; i < n; i += kTurns) {
-    for (size_t t = 0; t < kTurns; ++t) m[t] = max(m[t], abs(x[i + t]));
+
+  VIVA_INL Absmax() {
+    for (F& a : m) a = F(0.0f);
   }
-  alignas(64) float s[kRowLanes];
-  for (size_t t = 0; t < kTurns; ++t) store(m[t], s + t * kLanes);
-  float a = 0.0f;
-  for (float v : s) a = v > a ? v : a;
-  return F(a);
+  // kTurns vectors.
+  VIVA_INL void add(const F* x) {
+    for (size_t t = 0; t < kTurns; ++t) m[t] = max(m[t], abs(x[t]));
+  }
+  VIVA_INL F value() const {
+    alignas(64) float s[kRowLanes];
+    for (size_t t = 0; t < kTurns; ++t) store(m[t], s + t * kLanes);
+    float a = 0.0f;
+    for (float v : s) a = v > a ? v : a;
+    return F(a);
+  }
+};
+VIVA_INL F row_absmax(const F* x, size_t n) {
+  Absmax a;
+  for (size_t i = 0; i < n; i += Absmax::kTurns) a.add(x + i);
+  return a.value();
 }
 
 template <class Fmt>
