@@ -57,6 +57,7 @@ template <int kBits> VIVA_INL I shl(I a) { return static_cast<int32_t>(static_ca
 template <int kBits> VIVA_INL I shr(I a) { return static_cast<int32_t>(static_cast<uint32_t>(a.v) >> kBits); }
 VIVA_INL F select(M m, F a, F b) { return m.m ? a : b; }
 VIVA_INL I select(M m, I a, I b) { return m.m ? a : b; }
+VIVA_INL I where(M m, I a) { return m.m ? a : I(0); }
 VIVA_INL F min(F a, F b) { return a.v < b.v ? a : b; }
 VIVA_INL F max(F a, F b) { return a.v > b.v ? a : b; }
 VIVA_INL F abs(F a) { return std::fabs(a.v); }
@@ -162,6 +163,8 @@ template <int kBits> VIVA_INL I shl(I a) { return hn::ShiftLeft<kBits>(a.v); }
 template <int kBits> VIVA_INL I shr(I a) { return hn::BitCast(DI(), hn::ShiftRight<kBits>(hn::BitCast(DU(), a.v))); }
 VIVA_INL F select(M m, F a, F b) { return hn::IfThenElse(m.m, a.v, b.v); }
 VIVA_INL I select(M m, I a, I b) { return hn::IfThenElse(hn::RebindMask(DI(), m.m), a.v, b.v); }
+// a where m, else zero.
+VIVA_INL I where(M m, I a) { return hn::IfThenElseZero(hn::RebindMask(DI(), m.m), a.v); }
 VIVA_INL F min(F a, F b) { return hn::Min(a.v, b.v); }
 VIVA_INL F max(F a, F b) { return hn::Max(a.v, b.v); }
 VIVA_INL F abs(F a) { return hn::Abs(a.v); }

@@ -87,7 +87,7 @@ VIVA_INL F e2m1_round(F a) {
   return (a + r) - r;
 }
 VIVA_INL I e2m1_code(F v) {
-  return small_float_code<1, 0, 3>(min(abs(v), F(6.0f))) | select(v < F(0.0f), I(8), I(0));
+  return small_float_code<1, 0, 3>(min(abs(v), F(6.0f))) | where(v < F(0.0f), I(8));
 }
 
 // The squared error of x as E2M1, in units of the scale whose inverse is given.

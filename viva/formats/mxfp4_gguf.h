@@ -57,7 +57,7 @@ struct Mxfp4Gguf {
   // A tie takes the smaller magnitude; zero never has a sign.
   static VIVA_INL I code(F x, const Fit& fit) {
     const I m = kE2m1Magnitudes.nearest(abs(x) * fit.inverse);
-    return m | select((x < F(0.0f)) & (I(0) < m), I(8), I(0));
+    return m | where((x < F(0.0f)) & (I(0) < m), I(8));
   }
   static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kE2m1Values, code) * fit.scale; }
   static void store(const Fit& fit, const Coding&, I* field) { field[0] = fit.exponent; }

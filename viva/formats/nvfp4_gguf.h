@@ -50,7 +50,7 @@ struct Nvfp4Gguf {
   static VIVA_INL I code(F x, const Fit& fit) {
     const F unit = select(F(0.0f) < fit.scale, fit.scale, F(__builtin_inff()));
     const M negative = x < F(-0.25f) * unit;  // what is nearer to 0.5 than to zero
-    return kE2m1Magnitudes.nearest(abs(x), unit) | select(negative, I(8), I(0));
+    return kE2m1Magnitudes.nearest(abs(x), unit) | where(negative, I(8));
   }
   static VIVA_INL F value(I code, const Fit& fit) { return lookup16(kE2m1Values, code) * fit.scale; }
   static void store(const Fit& fit, const Coding&, I* field) { field[0] = fit.byte; }
