@@ -70,8 +70,8 @@ struct Codec {
 
   // Up to kLanes groups of the same length, from anywhere, waiting to be coded together.
   struct Batch {
-    static constexpr bool kWhole = false;
-    static constexpr size_t kTogether = 1, kGroupBytes = 0;
+    static constexpr bool kWhole = false, kPairs = false;
+    static constexpr size_t kTogether = 1;
     size_t count = 0, n = 0;
     float* values[kLanes] = {};
     uint8_t* row[kLanes] = {};  // the packed row of the group
@@ -81,7 +81,9 @@ struct Codec {
     size_t lane(size_t l) const { return l < count ? l : 0; }
     float* x(size_t l) const { return values[lane(l)]; }
     uint8_t* codes(const Sizes& s, size_t l) const { return row[lane(l)] + s.codes_offset(index[lane(l)]); }
-    uint8_t* field(const Sizes& s, size_t f, size_t l) const { return row[lane(l)] + s.field_offset(index[lane(l)], f); }
+    uint8_t* field(const Sizes& s, size_t f, size_t l) const {
+      return row[lane(l)] + s.field_offset(index[lane(l)], f);
+    }
   };
 
   // kLanes groups of the format's own length, one after the other in one row: the first one's place tells the others'.
@@ -90,6 +92,8 @@ struct Codec {
     static constexpr size_t count = kLanes, n = Fmt::kGroup, kGroupBytes = n * Fmt::kCodeBits / 8;
     // The fields of this many lanes lie side by side.
     static constexpr size_t kTogether = !Fmt::kInterleaved ? kLanes : kLanes % kPerBlock == 0 ? kPerBlock : 1;
+    // So do the eight bytes of codes of every two lanes.
+    static constexpr bool kPairs = kGroupBytes == 8 && kTogether % 2 == 0;
     float* values;
     uint8_t *first_codes, *first_field[kMaxFields];
 
@@ -291,7 +295,7 @@ struct Codec {
         store_words4(v, codes, 4 * w);
       }
     }
-    if constexpr (B::kGroupBytes == 8) {
+    if constexpr (B::kPairs) {
       store_words2(word<M>(x, 0, n, fit), word<M>(x, 1, n, fit), codes);
       w = 2;
     }
@@ -339,7 +343,7 @@ struct Codec {
     }
   }
 
-  // The values of a word of a group: four in a row, and the four (if any) that begin at second_half(n).
+  // The values of a word: four that follow each other in the group, and four more of 4-bit codes.
   static constexpr size_t kWordValues = 32 / Fmt::kCodeBits;
   static VIVA_INL void expand(I w, const Fit& fit, F* v) {
     if constexpr (Fmt::kCodeBits == 8) {
@@ -384,7 +388,7 @@ struct Codec {
       load_words4(codes, 4 * w, v);
       for (int i = 0; i < 4; ++i) expand(v[i], w + i, n, fit, put);
     }
-    if constexpr (B::kGroupBytes == 8) {
+    if constexpr (B::kPairs) {
       I v[2];
       load_words2(codes, v);
       for (; w < 2; ++w) expand(v[w], w, n, fit, put);
@@ -414,7 +418,8 @@ struct Codec {
         return read(b, s, coding, [&](const F* v, size_t k) VIVA_INL_LAMBDA { store_transposed4(v, out, k); });
       }
     }
-    read(b, s, coding, [&](const F* v, size_t k) VIVA_INL_LAMBDA { std::memcpy(static_cast<void*>(panel + k), v, 4 * sizeof(F)); });
+    read(b, s, coding,
+         [&](const F* v, size_t k) VIVA_INL_LAMBDA { std::memcpy(static_cast<void*>(panel + k), v, 4 * sizeof(F)); });
     size_t k = 0;
     if (b.count == kLanes) {
       for (; k < b.n / 4 * 4; k += 4) store_transposed4(panel + k, out, k);

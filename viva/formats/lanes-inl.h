@@ -102,11 +102,6 @@ VIVA_INL void store_transposed4(const F* in, P rows, size_t at) {
 template <class P> VIVA_INL void load_words4(P rows, size_t at, I* out) { std::memcpy(out, rows[0] + at, 16); }
 template <class P> VIVA_INL void store_words4(const I* in, P rows, size_t at) { std::memcpy(rows[0] + at, in, 16); }
 template <int kBytes, class P> VIVA_INL I load_low_blocks(P p) { return load_low<kBytes>(p[0]); }
-template <class P> VIVA_INL void load_words2(P rows, I* out) { std::memcpy(out, rows[0], 8); }
-template <class P> VIVA_INL void store_words2(I a, I b, P rows) {
-  std::memcpy(rows[0], &a, 4);
-  std::memcpy(rows[0] + 4, &b, 4);
-}
 
 #define VIVA_LANES_OPEN namespace viva::scalar {
 #define VIVA_LANES_CLOSE }
