@@ -414,6 +414,8 @@ struct Codec {
   static VIVA_INL void expand_groups(const B& b, const Sizes& s, const Coding& coding, F* panel) {
     const auto out = by_lane([&](size_t l) VIVA_INL_LAMBDA { return b.x(l); });
     if constexpr (B::kWhole) {
+      // Lines that are written in pieces, many at a time, are fetched early: the next run's.
+      for (size_t k = 0; k < kLanes * B::n; k += 16) __builtin_prefetch(out[kLanes] + k, 1);
       if constexpr (B::n % kWordValues == 0) {
         return read(b, s, coding, [&](const F* v, size_t k) VIVA_INL_LAMBDA { store_transposed4(v, out, k); });
       }
