@@ -422,21 +422,28 @@ struct Nf4Dq {
           p[7] = value(shr<24>(w) & I(15)), p[6] = value(shr<28>(w));
         };
         const size_t total = ceil_div(n, 2);
-        size_t w = 0;
+        const bool whole = count == kLanes;
+        size_t w = 0, k = 0;
         for (; 4 * w + 16 <= total; w += 4) {
           I v[4];
           load_words4(codes, 4 * w, v);
-          for (size_t i = 0; i < 4; ++i) expand(v[i], panel + 8 * (w + i));
+          // Where all blocks are whole, 32 values of each go straight out, and the lines of the next blocks come in.
+          const bool straight = whole && 8 * w + 32 <= n;
+          F* block = straight ? panel : panel + 8 * w;
+          for (size_t i = 0; i < 4; ++i) expand(v[i], block + 8 * i);
+          if (!straight) continue;
+          for (size_t i = 0; i < 32; i += 4) store_transposed4(block + i, to, k + i);
+          for (size_t l = 0; l < kLanes; ++l) {
+            __builtin_prefetch(to[l] + kLanes * s.group + k, 1);
+            __builtin_prefetch(to[l] + kLanes * s.group + k + 16, 1);
+          }
+          k += 32;
         }
         for (; 4 * w < total; ++w) {
           alignas(64) int32_t word[kLanes] = {};
           for (size_t l = 0; l < kLanes; ++l)
             std::memcpy(&word[l], codes[l] + 4 * w, total - 4 * w < 4 ? total - 4 * w : 4);
           expand(load(word), panel + 8 * w);
-        }
-        size_t k = 0;
-        if (count == kLanes) {
-          for (; k + 4 <= n; k += 4) store_transposed4(panel + k, to, k);
         }
         for (; k < n; ++k) {
           store(panel[k], lane);
