@@ -7,6 +7,8 @@
 #include "apps/viva/bench_table.h"
 #include "apps/viva/noise.h"
 #include "viva/base/error.h"
+#include "viva/compress/recipe.h"
+#include "viva/io/bitsandbytes.h"
 
 namespace viva::bench {
 namespace {
@@ -45,15 +47,12 @@ class Run {
     for (const Claim& c : kClaims) {
       const Format* f = find_format(c.format);
       if (f == nullptr) continue;
-      lines_.push_back(
-          {&c,
-           std::make_unique<Coder>(machine, *f, Coding{.encoder = options.encoder}, options.cols),
-           {},
-           {}});
+      const Coding coding{.encoder = options.encoder};
+      lines_.push_back({&c, std::make_unique<Coder>(machine, *f, coding, row_in_file(*f, coding)), {}, {}});
     }
     size_t widest = 0;
     for (const Line& l : lines_) {
-      widest = std::max(widest, l.coder->row_bytes);
+      widest = std::max(widest, l.coder->row_bytes * options.cols / l.coder->cols + 1);
       shared_ = shared_ || l.coder->format.share != nullptr;
     }
     at_.total = options.rows * options.cols * sizeof(float) * (shared_ ? 4 : 2);
@@ -82,9 +81,9 @@ class Run {
                    .claimed_compression = c.compression,
                    .claimed_error = c.error,
                    .claimed_seconds = c.seconds};
-      row.bytes = lines_[i].coder->row_bytes * options_.rows;
-      row.compression = static_cast<double>(options_.cols * sizeof(float)) /
-                        static_cast<double>(lines_[i].coder->row_bytes);
+      const Coder& coder = *lines_[i].coder;
+      row.bytes = coder.row_bytes * (options_.rows * options_.cols / coder.cols);
+      row.compression = static_cast<double>(coder.cols * sizeof(float)) / static_cast<double>(coder.row_bytes);
       report.lines.push_back(row);
     }
     distribution(false, &PaperRow::gaussian, report);
@@ -96,6 +95,18 @@ class Run {
   }
 
  private:
+  // Values of one packed row in a file of this format: bitsandbytes takes a matrix as one run, in which 256 blocks of nf4-dq
+  // share a number, whatever the matrix' own rows are.
+  size_t row_in_file(const Format& f, const Coding& coding) const {
+    const Choice choice{.format = &f, .coding = coding, .text = std::string(f.name)};
+    if (layout_for(choice, false) != Layout::kBitsandbytes) return options_.cols;
+    const std::vector<uint64_t> shape = {options_.rows, options_.cols};
+    const uint64_t run = io::bitsandbytes_placement("paper.weight", shape, DType::kF32, f, coding).view.cols;
+    const uint64_t values = options_.rows * options_.cols;
+    return run != 0 && values % run == 0 && kBatchBytes / sizeof(float) % run == 0 && run % options_.cols == 0 ? run : options_.cols;
+  }
+  static Table in_rows_of(const Table& t, size_t cols) { return {t.machine, t.x, t.rows * t.cols / cols, cols}; }
+
   template <class F>
   void each_batch(bool uniform, F f) {
     size_t strips_before = 0;
@@ -130,7 +141,7 @@ class Run {
         for (Line& l : lines_) {
           if (l.coder->format.share == nullptr) continue;
           const double start = now();
-          l.coder->observe(t, l.seen);
+          l.coder->observe(in_rows_of(t, l.coder->cols), l.seen);
           l.encode_seconds += now() - start;
         }
       });
@@ -141,9 +152,10 @@ class Run {
     each_batch(uniform, [&](const Table& t) {
       for (Line& l : lines_) {
         const double start = now();
-        l.coder->encode(t, packed_.data());
+        const Table rows = in_rows_of(t, l.coder->cols);
+        l.coder->encode(rows, packed_.data());
         const double encoded = now();
-        l.coder->decode(t, packed_.data(), decoded_.data());
+        l.coder->decode(rows, packed_.data(), decoded_.data());
         l.decode_seconds += now() - encoded;
         l.encode_seconds += encoded - start;
         l.errors.merge(errors_of(t, decoded_.data()));

@@ -103,6 +103,7 @@ class Coder {
   Coder(const Machine& machine, const Format& format, const Coding& coding, size_t cols)
       : format(format),
         coding(coding),
+        cols(cols),
         code_(format.on(machine.target())),
         row_bytes(format.row_bytes(cols, coding)),
         scratch_(code_.scratch(cols, coding)) {}
@@ -133,6 +134,7 @@ class Coder {
 
   const Format& format;
   Coding coding;
+  const size_t cols;
 
  private:
   const FormatCode& code_;
