@@ -61,7 +61,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
     }
     if (state_ == State::kEntry && field_ == Field::kDtype) {
       const auto known = dtype_from_name(value);
-      if (!known) bad_entry(fmt::format("unknown dtype {}", quote(value)));
+      if (!known || *known == DType::kC128) bad_entry(fmt::format("unknown dtype {}", quote(value)));
       tensor_.dtype = *known;
       return true;
     }

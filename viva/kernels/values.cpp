@@ -142,22 +142,9 @@ ErrorSums sum_errors(const float* x, const float* y, size_t n) noexcept {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "viva/kernels/choose-inl.h"
 namespace viva::kernels {
 namespace {
-
-// The weakest compiled target serves as scalar too: these few loops are compared with plain C++ in the tests.
-#if HWY_TARGETS & HWY_AVX3
-#define VIVA_ON_AVX3(f) N_AVX3::f
-#else
-#define VIVA_ON_AVX3(f) HWY_STATIC_DISPATCH(f)
-#endif
-#if HWY_TARGETS & HWY_AVX2
-#define VIVA_ON_AVX2(f) N_AVX2::f
-#else
-#define VIVA_ON_AVX2(f) HWY_STATIC_DISPATCH(f)
-#endif
-#define VIVA_CHOOSE(target, f) \
-  ((target) == Target::kAvx3 ? VIVA_ON_AVX3(f) : (target) == Target::kAvx2 ? VIVA_ON_AVX2(f) : HWY_STATIC_DISPATCH(f))
 
 template <class T>
 void convert(const uint8_t* raw, size_t n, float* out) noexcept {

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "viva/base/error.h"
+#include "viva/machine/blocks.h"
 
 // There where the program is linked with TSan.
 extern "C" {
@@ -25,13 +26,14 @@ __attribute__((weak)) void __tsan_release(void*);
 
 namespace viva {
 
-struct Machine::Arena {
-  explicit Arena(int threads) : arena(threads) {
+struct Machine::Shared {
+  explicit Shared(int threads) : arena(threads) {
     // More threads than cores, as somebody asked for, are more than the library would start by itself.
     if (threads > tbb::info::default_concurrency()) allowed.emplace(tbb::global_control::max_allowed_parallelism, threads);
   }
   std::optional<tbb::global_control> allowed;
   tbb::task_arena arena;
+  BlockStore blocks;
 };
 
 Machine::Machine(const Options& options)
@@ -43,9 +45,15 @@ Machine::Machine(const Options& options)
     throw Error(Code::kUsage, "machine", fmt::format("this processor does not run {}", name(target_)),
                 fmt::format("its best target is {}", name(best_target())));
   }
-  arena_ = std::make_unique<Arena>(static_cast<int>(threads_));
+  shared_ = std::make_shared<Shared>(static_cast<int>(threads_));
 }
-Machine::~Machine() = default;
+
+Machine::Block Machine::take_block(uint64_t bytes) const {
+  const auto [data, size] = shared_->blocks.take(bytes, ram_);
+  return {data, size};
+}
+void Machine::give_block(Block block) const noexcept { shared_->blocks.give({block.data, block.bytes}); }
+uint64_t Machine::release_kept_blocks() const noexcept { return shared_->blocks.release(); }
 
 namespace {
 
@@ -69,7 +77,7 @@ void Machine::parallel_for(size_t n, const std::function<void(size_t)>& f) const
   char begin = 0, end = 0;
   seen_from_here(&begin);
   const AtEnd collect{sees, &end};
-  arena_->arena.execute([&] {
+  shared_->arena.execute([&] {
     tbb::parallel_for(tbb::blocked_range<size_t>(0, n, 1),
                       [&](const tbb::blocked_range<size_t>& r) {
                         sees(&begin);

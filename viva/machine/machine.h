@@ -11,7 +11,8 @@
 
 namespace viva {
 
-// What a caller may use of this computer. It is passed, never global: two can live in one process.
+// What a caller may use of this computer: a handle that is passed, never global; copies share threads and memory, two
+// machines of their own can live in one process.
 class Machine {
  public:
   struct Options {
@@ -22,9 +23,6 @@ class Machine {
   // Throws kUsage where the processor does not run the target.
   explicit Machine(const Options& options);
   Machine() : Machine(Options{}) {}
-  ~Machine();
-  Machine(const Machine&) = delete;
-  Machine& operator=(const Machine&) = delete;
 
   size_t threads() const noexcept { return threads_; }
   Target target() const noexcept { return target_; }
@@ -34,9 +32,20 @@ class Machine {
   // exception after all running items ended. Which thread takes which item is not fixed.
   void parallel_for(size_t n, const std::function<void(size_t)>& f) const;
 
+  // Large blocks for tensors. One that was given back is kept for the next of about its size: new memory costs more than
+  // what is computed in it. Throws kResource, before anything is taken, where the cap or the computer has not that much.
+  struct Block {
+    uint8_t* data = nullptr;
+    uint64_t bytes = 0;
+  };
+  Block take_block(uint64_t bytes) const;
+  void give_block(Block block) const noexcept;
+  // Hands the kept blocks back to the system; how many bytes they were.
+  uint64_t release_kept_blocks() const noexcept;
+
  private:
-  struct Arena;
-  std::unique_ptr<Arena> arena_;
+  struct Shared;
+  std::shared_ptr<Shared> shared_;
   size_t threads_;
   Target target_;
   uint64_t ram_;

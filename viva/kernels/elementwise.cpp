@@ -1,0 +1,343 @@
+#include "viva/kernels/elementwise.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "viva/base/checked.h"
+#include "viva/machine/stream.h"
+
+namespace viva::kernels {
+
+namespace {
+
+constexpr size_t kStripBytes = 16 * 1024;       // of each operand at a time
+constexpr int64_t kTile = 64;                   // values along both axes where an operand runs across the others
+constexpr int64_t kTask = 64 * 1024;            // values that are worth a task of their own
+constexpr uint64_t kStreamBytes = 16ull << 20;  // results from here on bypass the cache
+constexpr size_t kMost = 4;                     // operands, the result included
+
+// Axes of size 1 left out, the result's in order of memory, neighbours that are one run for all operands joined.
+struct Plan {
+  size_t rank = 0, operands = 0;  // the result is operand 0
+  int64_t shape[kMaxRank + 2];
+  int64_t stride[kMost][kMaxRank + 2];  // bytes
+  size_t across = 0;                    // the axis of a block's rows; the columns are the last axis
+  int64_t rows = 1, cols = 1;           // of a block
+  int64_t blocks[kMaxRank + 2];         // along each axis
+  int64_t block_count = 1;
+};
+
+Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
+  Plan p;
+  p.operands = operands;
+  size_t axes[kMaxRank], n = 0;
+  for (size_t a = 0; a < shape.size(); ++a) {
+    if (shape[a] != 1) axes[n++] = a;
+  }
+  // Ties (a result that is written in no order) fall to the first operand.
+  const auto further = [&](size_t a, size_t b) {
+    for (size_t k = 0; k < operands; ++k) {
+      const int64_t x = std::abs(op[k]->strides[a]), y = std::abs(op[k]->strides[b]);
+      if (x != y && x != 0 && y != 0) return x > y;
+    }
+    return false;
+  };
+  for (size_t i = 1; i < n; ++i) {  // few axes, often in order already
+    for (size_t j = i; j > 0 && further(axes[j], axes[j - 1]); --j) std::swap(axes[j], axes[j - 1]);
+  }
+  size_t width[kMost];
+  for (size_t k = 0; k < operands; ++k) width[k] = bytes(op[k]->dtype);
+  for (size_t i = 0; i < n; ++i) {
+    const size_t a = axes[i];
+    bool joins = p.rank != 0;
+    for (size_t k = 0; joins && k < operands; ++k) {
+      joins = p.stride[k][p.rank - 1] == op[k]->strides[a] * static_cast<int64_t>(width[k]) * shape[a];
+    }
+    if (!joins) p.shape[p.rank++] = 1;
+    p.shape[p.rank - 1] *= shape[a];
+    for (size_t k = 0; k < operands; ++k) p.stride[k][p.rank - 1] = op[k]->strides[a] * static_cast<int64_t>(width[k]);
+  }
+  if (p.rank == 0) {
+    p.rank = 1;
+    p.shape[0] = 1;
+    for (size_t k = 0; k < operands; ++k) p.stride[k][0] = 0;
+  }
+  size_t widest = 1;
+  for (size_t k = 0; k < operands; ++k) widest = std::max({widest, width[k], bytes(op[k]->compute)});
+  const int64_t strip = static_cast<int64_t>(kStripBytes / widest);
+
+  const size_t last = p.rank - 1;
+  p.across = last;
+  p.cols = std::min(p.shape[last], strip);
+  if (last > 0) {
+    p.across = last - 1;
+    for (size_t k = 0; k < operands; ++k) {
+      const int64_t unit = static_cast<int64_t>(width[k]);
+      if (p.stride[k][last] == 0 || p.stride[k][last] == unit) continue;
+      for (size_t a = 0; a < last; ++a) {
+        if (std::abs(p.stride[k][a]) != unit) continue;
+        p.across = a;
+        p.cols = std::min(p.shape[last], kTile);
+      }
+    }
+    // Short rows are taken together: a call for a few values costs more than they do.
+    if (p.cols == p.shape[last] || p.cols == kTile) p.rows = std::clamp<int64_t>(strip / p.cols, 1, p.shape[p.across]);
+    if (p.across + 1 == last && p.cols >= 4 * kTile) p.rows = 1;
+    if (p.cols == kTile) p.rows = std::min(p.rows, kTile);
+  }
+  for (size_t a = 0; a < p.rank; ++a) {
+    const int64_t step = a == last ? p.cols : a == p.across ? p.rows : 1;
+    p.blocks[a] = (p.shape[a] + step - 1) / step;
+    p.block_count *= p.blocks[a];
+  }
+  return p;
+}
+
+template <class T>
+void gather_as(const uint8_t* from, int64_t row_stride, int64_t col_stride, int64_t rows, int64_t cols, uint8_t* to) {
+  T* out = reinterpret_cast<T*>(to);
+  const auto at = [&](int64_t r, int64_t c) { return *reinterpret_cast<const T*>(from + r * row_stride + c * col_stride); };
+  const int64_t unit = static_cast<int64_t>(sizeof(T));
+  if (col_stride == 0) {
+    for (int64_t r = 0; r < rows; ++r) std::fill_n(out + r * cols, cols, at(r, 0));
+  } else if (col_stride == unit && row_stride == 0) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) out[r * cols + c] = at(0, c);
+    }
+  } else if (row_stride == unit) {
+    // Columns are runs: four at a time, so that what is read and what is written both come in pieces.
+    int64_t c = 0;
+    for (; c + 4 <= cols; c += 4) {
+      for (int64_t r = 0; r < rows; ++r) {
+        T* row = out + r * cols + c;
+        row[0] = at(r, c), row[1] = at(r, c + 1), row[2] = at(r, c + 2), row[3] = at(r, c + 3);
+      }
+    }
+    for (; c < cols; ++c) {
+      for (int64_t r = 0; r < rows; ++r) out[r * cols + c] = at(r, c);
+    }
+  } else {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) out[r * cols + c] = at(r, c);
+    }
+  }
+}
+
+template <class T>
+void scatter_as(const uint8_t* from, uint8_t* to, int64_t row_stride, int64_t col_stride, int64_t rows, int64_t cols) {
+  const T* in = reinterpret_cast<const T*>(from);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) *reinterpret_cast<T*>(to + r * row_stride + c * col_stride) = in[r * cols + c];
+  }
+}
+
+struct Wide16 {
+  uint64_t a, b;
+};
+template <class F>
+void with_width(size_t width, F f) {
+  switch (width) {
+    case 1: return f(uint8_t{});
+    case 2: return f(uint16_t{});
+    case 4: return f(uint32_t{});
+    case 8: return f(uint64_t{});
+    default: return f(Wide16{});
+  }
+}
+
+// What one thread needs for a strip of each operand, and what lies in it.
+struct Strips {
+  alignas(64) uint8_t value[kMost][kStripBytes];  // of the computed type
+  alignas(64) uint8_t raw[kStripBytes];
+  const uint8_t* from[kMost] = {};  // what value[k] was made from
+  int64_t rows[kMost], cols[kMost];
+};
+
+class Pass {
+ public:
+  Pass(const Machine& machine, const Plan& plan, const Operand* const* op, Loop loop)
+      : p_(plan), loop_(loop), stream_(stream_code(machine.target()).copy) {
+    for (size_t k = 0; k < p_.operands; ++k) {
+      data_[k] = op[k]->data;
+      width_[k] = static_cast<int64_t>(bytes(op[k]->dtype));
+      if (op[k]->dtype == op[k]->compute) continue;
+      convert_[k] = k == 0 ? find_convert(op[k]->compute, op[k]->dtype, machine.target())
+                           : find_convert(op[k]->dtype, op[k]->compute, machine.target());
+    }
+    int64_t values = 1;
+    for (size_t a = 0; a < p_.rank; ++a) values *= p_.shape[a];
+    past_cache_ = static_cast<uint64_t>(values * width_[0]) >= kStreamBytes;
+    // What is read is what is written: a strip is only good for the block that it was made for.
+    for (size_t k = 1; k < p_.operands; ++k) in_place_ |= data_[k] == data_[0];
+  }
+
+  void run(int64_t first, int64_t end) const {
+    Strips strips;
+    int64_t index[kMaxRank + 2];
+    for (size_t a = p_.rank, i = static_cast<size_t>(first); a-- > 0;) {
+      index[a] = static_cast<int64_t>(i % static_cast<size_t>(p_.blocks[a]));
+      i /= static_cast<size_t>(p_.blocks[a]);
+    }
+    for (int64_t b = first; b < end; ++b) {
+      block(index, strips);
+      for (size_t a = p_.rank; a-- > 0;) {
+        if (++index[a] < p_.blocks[a]) break;
+        index[a] = 0;
+      }
+    }
+  }
+
+ private:
+  void block(const int64_t* index, Strips& s) const {
+    const size_t last = p_.rank - 1;
+    const int64_t r0 = p_.across == last ? 0 : index[p_.across] * p_.rows, c0 = index[last] * p_.cols;
+    const int64_t rows = p_.across == last ? 1 : std::min(p_.rows, p_.shape[p_.across] - r0);
+    const int64_t cols = std::min(p_.cols, p_.shape[last] - c0), n = rows * cols;
+    const void* in[kMost];
+    uint32_t scalars = 0;
+    uint8_t* out = nullptr;
+    for (size_t k = 0; k < p_.operands; ++k) {
+      uint8_t* at = data_[k];
+      for (size_t a = 0; a < p_.rank; ++a) {
+        const int64_t i = a == last ? c0 : a == p_.across ? r0 : index[a];
+        at += i * p_.stride[k][a];
+      }
+      if (k == 0) {
+        out = at;
+      } else {
+        in[k - 1] = read(k, at, rows, cols, scalars, s);
+      }
+    }
+    const int64_t row_stride = p_.stride[0][p_.across], col_stride = p_.stride[0][last];
+    const bool flat = (cols == 1 || col_stride == width_[0]) && (rows == 1 || row_stride == cols * width_[0]);
+    if (flat && convert_[0] == nullptr && !past_cache_) {
+      loop_(in, scalars, out, static_cast<size_t>(n));
+      return;
+    }
+    uint8_t* result = s.value[0];
+    loop_(in, scalars, result, static_cast<size_t>(n));
+    if (convert_[0] != nullptr) {
+      convert_[0](result, s.raw, static_cast<size_t>(n));
+      result = s.raw;
+    }
+    if (flat) {
+      write_run(result, out, static_cast<size_t>(n * width_[0]));
+    } else if (col_stride == width_[0]) {
+      for (int64_t r = 0; r < rows; ++r) {
+        write_run(result + r * cols * width_[0], out + r * row_stride, static_cast<size_t>(cols * width_[0]));
+      }
+    } else {
+      with_width(static_cast<size_t>(width_[0]),
+                 [&](auto w) { scatter_as<decltype(w)>(result, out, row_stride, col_stride, rows, cols); });
+    }
+  }
+
+  void write_run(const uint8_t* from, uint8_t* to, size_t n) const {
+    constexpr size_t kLine = 64;  // streaming stores take whole ones
+    const size_t body = past_cache_ && reinterpret_cast<uintptr_t>(to) % kLine == 0 && reinterpret_cast<uintptr_t>(from) % kLine == 0 ? n / kLine * kLine : 0;
+    if (body != 0) stream_(to, from, body);
+    std::memcpy(to + body, from + body, n - body);
+  }
+
+  // A run of the computed type for operand k, or one value and its bit in `scalars`.
+  const uint8_t* read(size_t k, const uint8_t* at, int64_t rows, int64_t cols, uint32_t& scalars, Strips& s) const {
+    const int64_t row_stride = p_.across == p_.rank - 1 ? 0 : p_.stride[k][p_.across], col_stride = p_.stride[k][p_.rank - 1];
+    const bool one = (cols == 1 || col_stride == 0) && (rows == 1 || row_stride == 0);
+    const bool flat = (cols == 1 || col_stride == width_[k]) && (rows == 1 || row_stride == cols * width_[k]);
+    if (one && rows * cols != 1) scalars |= 1u << (k - 1);
+    if ((one || flat) && convert_[k] == nullptr) return at;
+    if (one) rows = cols = 1;
+    if (s.from[k] == at && s.rows[k] == rows && s.cols[k] == cols && !in_place_) return s.value[k];
+    s.from[k] = at;
+    s.rows[k] = rows;
+    s.cols[k] = cols;
+    const uint8_t* raw = at;
+    if (!one && !flat) {
+      uint8_t* to = convert_[k] == nullptr ? s.value[k] : s.raw;
+      with_width(static_cast<size_t>(width_[k]),
+                 [&](auto w) { gather_as<decltype(w)>(at, row_stride, col_stride, rows, cols, to); });
+      raw = to;
+    }
+    if (convert_[k] != nullptr) convert_[k](raw, s.value[k], static_cast<size_t>(rows * cols));
+    return s.value[k];
+  }
+
+  const Plan& p_;
+  Loop loop_;
+  void (*stream_)(uint8_t* to, const uint8_t* from, size_t bytes) noexcept;
+  uint8_t* data_[kMost];
+  int64_t width_[kMost];
+  Convert convert_[kMost] = {};
+  bool past_cache_ = false, in_place_ = false;
+};
+
+template <class T>
+void select(const void* const* in, uint32_t scalars, void* out, size_t n) noexcept {
+  const auto* mask = static_cast<const uint8_t*>(in[0]);
+  const T *a = static_cast<const T*>(in[1]), *b = static_cast<const T*>(in[2]);
+  T* y = static_cast<T*>(out);
+  const size_t m1 = scalars & 1 ? 0 : 1, a1 = scalars & 2 ? 0 : 1, b1 = scalars & 4 ? 0 : 1;
+  if (scalars == 0) {
+#pragma GCC ivdep
+    for (size_t i = 0; i < n; ++i) y[i] = mask[i] ? a[i] : b[i];
+    return;
+  }
+  for (size_t i = 0; i < n; ++i) y[i] = mask[i * m1] ? a[i * a1] : b[i * b1];
+}
+
+template <class T>
+void same(const void* const* in, uint32_t scalars, void* out, size_t n) noexcept {
+  const T* x = static_cast<const T*>(in[0]);
+  if (scalars != 0) {
+    std::fill_n(static_cast<T*>(out), n, *x);
+  } else if (in[0] != out) {
+    std::memcpy(out, in[0], n * sizeof(T));
+  }
+}
+
+}  // namespace
+
+Operand operand(const Tensor& t, const Shape& shape, DType compute) {
+  Strides strides(shape.size(), 0);
+  const size_t added = shape.size() - t.rank();
+  for (size_t i = 0; i < t.rank(); ++i) strides[added + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
+  return {t.raw(), t.dtype(), strides, compute};
+}
+
+void run_elementwise(const Machine& machine, const Shape& shape, const Operand& out, std::span<const Operand> in, Loop loop) {
+  const Operand* op[kMost] = {&out};
+  for (size_t k = 0; k < in.size(); ++k) op[k + 1] = &in[k];
+  int64_t values = 1;
+  for (const int64_t d : shape) values *= d;
+  if (values == 0) return;
+  const Plan p = plan(shape, op, in.size() + 1);
+  const Pass pass(machine, p, op, loop);
+  const int64_t tasks = std::clamp<int64_t>(values / kTask, 1, p.block_count);
+  if (tasks == 1) {
+    pass.run(0, p.block_count);
+    return;
+  }
+  // About eight tasks a thread: enough to even out, each a stretch of neighbouring memory.
+  const int64_t count = std::min<int64_t>(tasks, 8 * static_cast<int64_t>(machine.threads()));
+  machine.parallel_for(static_cast<size_t>(count), [&](size_t i) {
+    const auto begin = [&](int64_t k) { return static_cast<int64_t>(static_cast<__int128>(p.block_count) * k / count); };
+    pass.run(begin(static_cast<int64_t>(i)), begin(static_cast<int64_t>(i) + 1));
+  });
+}
+
+void copy(const Machine& machine, const Shape& shape, const Operand& out, const Operand& in) {
+  Operand from = in, to = out;
+  from.compute = to.compute = out.dtype;
+  Loop loop = nullptr;
+  with_width(bytes(out.dtype), [&](auto w) { loop = &same<decltype(w)>; });
+  run_elementwise(machine, shape, to, {&from, 1}, loop);
+}
+
+Loop select_loop(size_t width) noexcept {
+  Loop loop = nullptr;
+  with_width(width, [&](auto w) { loop = &select<decltype(w)>; });
+  return loop;
+}
+
+}  // namespace viva::kernels

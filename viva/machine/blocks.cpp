@@ -1,0 +1,110 @@
+#include "viva/machine/blocks.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "viva/base/error.h"
+
+namespace viva {
+
+namespace {
+
+constexpr uint64_t kHuge = 2 << 20;        // a large page
+constexpr uint64_t kLook = 64 << 20;       // from here on the computer is asked what it has
+constexpr uint64_t kKeptShare = 4;         // of the memory, at most this part is kept unused
+constexpr uint64_t kWasteShare = 4;        // a kept block may be larger than what is wanted by this part
+
+std::optional<uint64_t> number_in(const char* path) {
+  std::ifstream file(path);
+  uint64_t n;
+  if (file >> n) return n;
+  return std::nullopt;
+}
+
+}  // namespace
+
+uint64_t available_memory() {
+  uint64_t n = UINT64_MAX;
+  std::ifstream file("/proc/meminfo");
+  for (std::string key, unit; file >> key;) {
+    uint64_t value;
+    if (!(file >> value)) break;
+    std::getline(file, unit);
+    if (key == "MemAvailable:") n = value * 1024;
+  }
+  const auto limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+  if (limit && used) n = std::min(n, *limit > *used ? *limit - *used : 0);
+  return n;
+}
+
+BlockStore::~BlockStore() { release(); }
+
+BlockStore::Piece BlockStore::take(uint64_t bytes, uint64_t cap) {
+  const auto refuse = [&](uint64_t have) {
+    throw Error(Code::kResource, "allocate", fmt::format("{} bytes are wanted, {} are left", bytes, have),
+                cap != 0 ? "a larger cap, or smaller pieces" : "smaller pieces, or a machine with more memory");
+  };
+  if (bytes > UINT64_MAX / 2) refuse(available_memory());
+  const uint64_t size = (bytes + kHuge - 1) / kHuge * kHuge;
+  const std::lock_guard lock(mutex_);
+  const auto fit = kept_.lower_bound(size);
+  if (fit != kept_.end() && fit->first <= size + size / kWasteShare) {
+    const Piece piece{fit->second, fit->first};
+    kept_.erase(fit);
+    kept_bytes_ -= piece.bytes;
+    taken_bytes_ += piece.bytes;
+    return piece;
+  }
+  const auto drop = [&] {
+    for (const auto& [n, data] : kept_) ::munmap(data, n);
+    kept_.clear();
+    kept_bytes_ = 0;
+  };
+  if (cap != 0 && taken_bytes_ + kept_bytes_ + size > cap) {
+    drop();
+    if (taken_bytes_ + size > cap) refuse(cap - std::min(cap, taken_bytes_));
+  }
+  if (size >= kLook && size > available_memory()) {
+    drop();
+    if (const uint64_t have = available_memory(); size > have) refuse(have);
+  }
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) {
+    drop();
+    data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED) refuse(available_memory());
+  }
+  ::madvise(data, size, MADV_HUGEPAGE);
+  taken_bytes_ += size;
+  return {static_cast<uint8_t*>(data), size};
+}
+
+void BlockStore::give(Piece piece) noexcept {
+  const std::lock_guard lock(mutex_);
+  taken_bytes_ -= piece.bytes;
+  try {
+    if (most_kept_ == 0) most_kept_ = available_memory() / kKeptShare;
+    if (kept_bytes_ + piece.bytes <= most_kept_) {
+      kept_.emplace(piece.bytes, piece.data);
+      kept_bytes_ += piece.bytes;
+      return;
+    }
+  } catch (...) {  // no memory for the note: then the block goes back
+  }
+  ::munmap(piece.data, piece.bytes);
+}
+
+uint64_t BlockStore::release() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [n, data] : kept_) ::munmap(data, n);
+  kept_.clear();
+  return std::exchange(kept_bytes_, 0);
+}
+
+}  // namespace viva
