@@ -58,7 +58,7 @@ class Dims {
   }
 
   uint8_t rank_ = 0;
-  int64_t v_[kMaxRank];
+  int64_t v_[kMaxRank] = {};
 };
 
 using Shape = Dims;    // sizes, outermost axis first
