@@ -1,5 +1,6 @@
 // The functors of loops.inc on single values; included inside a namespace of each SIMD target, where the compiler makes vector
-// loops of them. F32 and f64 take the C library's functions where nothing better stands here.
+// loops of them. Where math-inl.h has nothing, values take the C library's functions.
+#include "viva/kernels/math-inl.h"
 
 template <class T>
 constexpr bool kIsComplex = !std::is_arithmetic_v<T>;
@@ -149,15 +150,26 @@ struct rsqrt_f {
   struct NAME##_f {     \
     VIVA_F auto operator()(auto x) const { return std::NAME(x); } \
   };
-VIVA_LIBM(log) VIVA_LIBM(sin) VIVA_LIBM(cos) VIVA_LIBM(tan) VIVA_LIBM(asin) VIVA_LIBM(acos) VIVA_LIBM(atan)
-VIVA_LIBM(sinh) VIVA_LIBM(cosh) VIVA_LIBM(asinh) VIVA_LIBM(acosh) VIVA_LIBM(atanh) VIVA_LIBM(erf)
+VIVA_LIBM(sin) VIVA_LIBM(cos) VIVA_LIBM(tan) VIVA_LIBM(asin) VIVA_LIBM(acos) VIVA_LIBM(atan)
+VIVA_LIBM(sinh) VIVA_LIBM(cosh) VIVA_LIBM(asinh) VIVA_LIBM(acosh) VIVA_LIBM(atanh)
 #undef VIVA_LIBM
-struct exp_f {
-  VIVA_F auto operator()(auto x) const { return std::exp(x); }
-};
-struct tanh_f {
-  VIVA_F auto operator()(auto x) const { return std::tanh(x); }
-};
+// f32 by the functions of math-inl.h, the rest by the C library's.
+#define VIVA_FAST(NAME)                                  \
+  VIVA_F auto NAME##_of(auto x) {                        \
+    if constexpr (std::is_same_v<decltype(x), float>) {  \
+      return NAME##_fast(x);                             \
+    } else {                                             \
+      return std::NAME(x);                               \
+    }                                                    \
+  }
+VIVA_FAST(exp) VIVA_FAST(expm1) VIVA_FAST(log) VIVA_FAST(log1p) VIVA_FAST(tanh) VIVA_FAST(erf)
+#undef VIVA_FAST
+#define VIVA_BY(NAME) \
+  struct NAME##_f {   \
+    VIVA_F auto operator()(auto x) const { return NAME##_of(x); } \
+  };
+VIVA_BY(exp) VIVA_BY(log) VIVA_BY(tanh) VIVA_BY(erf)
+#undef VIVA_BY
 struct expm1_f {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
@@ -169,7 +181,7 @@ struct expm1_f {
       if (!std::isfinite(x.real()) || !std::isfinite(x.imag())) return std::exp(x) - T(1);
       return T(a * std::cos(x.imag()) - 2 * s * s, std::exp(x.real()) * std::sin(x.imag()));
     } else {
-      return std::expm1(x);
+      return expm1_of(x);
     }
   }
 };
@@ -184,7 +196,7 @@ struct log1p_f {
       const R real = far < R(0.5) ? std::log1p(a * (a + 2) + b * b) / 2 : std::log(std::hypot(a + 1, b));
       return T(real, std::atan2(b, a + 1));
     } else {
-      return std::log1p(x);
+      return log1p_of(x);
     }
   }
 };
@@ -204,7 +216,8 @@ struct log10_f {
 struct sigmoid_f {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
-    return T(1) / (T(1) + std::exp(-x));
+    const T e = exp_of(-std::fabs(x));
+    return (x < T(0) ? e : T(1)) / (T(1) + e);
   }
 };
 struct relu_f {
@@ -216,25 +229,26 @@ struct relu_f {
 struct gelu_f {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
-    return x * T(0.5) * std::erfc(-x * T(0.70710678118654752440));
+    if constexpr (std::is_same_v<T, float>) {
+      return gelu_fast(x);
+    } else {
+      return x * T(0.5) * std::erfc(-x * T(0.70710678118654752440));
+    }
   }
 };
 struct gelu_tanh_f {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
-    return T(0.5) * x * (T(1) + std::tanh(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x)));
+    return T(0.5) * x * (T(1) + tanh_of(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x)));
   }
 };
 struct silu_f {
-  VIVA_F auto operator()(auto x) const {
-    using T = decltype(x);
-    return x / (T(1) + std::exp(-x));
-  }
+  VIVA_F auto operator()(auto x) const { return x * sigmoid_f{}(x); }
 };
 struct softplus_f {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
-    return std::max(x, T(0)) + std::log1p(std::exp(-std::fabs(x)));
+    return (x > T(0) || x != x ? x : T(0)) + log1p_of(exp_of(-std::fabs(x)));
   }
 };
 struct isnan_f {
@@ -367,14 +381,14 @@ struct logaddexp_f {
   VIVA_F auto operator()(auto a, auto b) const {
     if (a == b) return a + decltype(a)(0.69314718055994530942);
     const auto high = maximum_f{}(a, b);
-    return high + std::log1p(std::exp(-std::fabs(a - b)));
+    return high + log1p_of(exp_of(-std::fabs(a - b)));
   }
 };
 struct leaky_relu_f {
   VIVA_F auto operator()(auto a, auto b) const { return a > 0 ? a : a * b; }
 };
 struct elu_f {
-  VIVA_F auto operator()(auto a, auto b) const { return a > 0 ? a : b * std::expm1(a); }
+  VIVA_F auto operator()(auto a, auto b) const { return a > 0 ? a : b * expm1_of(a); }
 };
 #define VIVA_COMPARE(NAME, OP) \
   struct NAME##_f {            \

@@ -2,6 +2,7 @@
 // VIVA_LOOP_GROUP (a name) and VIVA_LOOP_TYPES(X), X(C++ type). The compiler makes the vectors: nothing is fused or
 // reordered, so all targets give the same bits.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <complex>
 #include <limits>
