@@ -403,6 +403,17 @@ TEST(Elementwise, F32FunctionsAreRightToAFewUnitsOfTheLastPlace) {
   }
 }
 
+TEST(Elementwise, HalvesAreTheCastsOfFloat16) {
+  std::vector<float> v;
+  for (uint64_t bits = 0; bits < 1ull << 32; bits += 3571) v.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+  const Tensor x = Tensor::from(machine(), {static_cast<int64_t>(v.size())}, std::span<const float>(v));
+  const Tensor h = to(x, DType::kF16), b = to(x, DType::kBF16);
+  for (size_t i = 0; i < v.size(); ++i) {
+    ASSERT_EQ(h.data<F16>()[i].bits, f32_to_f16(v[i])) << v[i];
+    ASSERT_EQ(b.data<BF16>()[i].bits, f32_to_bf16(v[i])) << v[i];
+  }
+}
+
 TEST(Elementwise, NumbersTakeTheTypeOfTheTensor) {
   const Tensor i = ones(machine(), {3}, DType::kI8), h = ones(machine(), {3}, DType::kBF16), z = ones(machine(), {3}, DType::kC64);
   EXPECT_EQ((i + 5).dtype(), DType::kI8);

@@ -1,3 +1,4 @@
+#include <bit>
 #include <cmath>
 #include <complex>
 #include <limits>
@@ -18,6 +19,31 @@ void convert(const void* from, void* to, size_t n) noexcept {
   for (size_t i = 0; i < n; ++i) y[i] = element_cast<From, To>(x[i]);
 }
 
+// The casts of float16.h without branches.
+void narrow_to_bf16(const void* from, void* to, size_t n) noexcept {
+  const float* x = static_cast<const float*>(from);
+  uint16_t* y = static_cast<uint16_t*>(to);
+#pragma GCC ivdep
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t u = std::bit_cast<uint32_t>(x[i]), rounded = u + 0x7fff + ((u >> 16) & 1);
+    const bool nan = (u & 0x7fffffff) > 0x7f800000;
+    y[i] = static_cast<uint16_t>((nan ? u | 0x400000 : rounded) >> 16);
+  }
+}
+void narrow_to_f16(const void* from, void* to, size_t n) noexcept {
+  const float* x = static_cast<const float*>(from);
+  uint16_t* y = static_cast<uint16_t*>(to);
+#pragma GCC ivdep
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t u = std::bit_cast<uint32_t>(x[i]), a = u & 0x7fffffff;
+    const uint32_t tiny = std::bit_cast<uint32_t>(std::bit_cast<float>(a) + 0.5f) - 0x3f000000;
+    const uint32_t normal = (a + 0xfff + ((a >> 13) & 1) - 0x38000000) >> 13;
+    const uint32_t finite = a < 0x38800000 ? tiny : normal;
+    const uint32_t special = a > 0x7f800000 ? 0x7e00 : 0x7c00;
+    y[i] = static_cast<uint16_t>((a >= 0x477ff000 ? special : finite) | ((u >> 16) & 0x8000));
+  }
+}
+
 template <DType kFrom, Target kTarget>
 void widen_half(const void* from, void* to, size_t n) noexcept {
   widen(kFrom, static_cast<const uint8_t*>(from), n, static_cast<float*>(to), kTarget);
@@ -33,6 +59,8 @@ Convert widen_for(Target t) {
 Convert find_convert(DType from, DType to, Target target) noexcept {
   if (to == DType::kF32 && from == DType::kF16) return widen_for<DType::kF16>(target);
   if (to == DType::kF32 && from == DType::kBF16) return widen_for<DType::kBF16>(target);
+  if (from == DType::kF32 && to == DType::kBF16) return &narrow_to_bf16;
+  if (from == DType::kF32 && to == DType::kF16) return &narrow_to_f16;
   Convert f = nullptr;
   with_element(from, [&](auto a) {
     with_element(to, [&](auto b) { f = &convert<decltype(a), decltype(b)>; });

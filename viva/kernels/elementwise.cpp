@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "viva/base/checked.h"
+#include "viva/kernels/tile.h"
 #include "viva/machine/stream.h"
 
 namespace viva::kernels {
@@ -94,58 +94,6 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
   return p;
 }
 
-template <class T>
-void gather_as(const uint8_t* from, int64_t row_stride, int64_t col_stride, int64_t rows, int64_t cols, uint8_t* to) {
-  T* out = reinterpret_cast<T*>(to);
-  const auto at = [&](int64_t r, int64_t c) { return *reinterpret_cast<const T*>(from + r * row_stride + c * col_stride); };
-  const int64_t unit = static_cast<int64_t>(sizeof(T));
-  if (col_stride == 0) {
-    for (int64_t r = 0; r < rows; ++r) std::fill_n(out + r * cols, cols, at(r, 0));
-  } else if (col_stride == unit && row_stride == 0) {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < cols; ++c) out[r * cols + c] = at(0, c);
-    }
-  } else if (row_stride == unit) {
-    // Columns are runs: four at a time, so that what is read and what is written both come in pieces.
-    int64_t c = 0;
-    for (; c + 4 <= cols; c += 4) {
-      for (int64_t r = 0; r < rows; ++r) {
-        T* row = out + r * cols + c;
-        row[0] = at(r, c), row[1] = at(r, c + 1), row[2] = at(r, c + 2), row[3] = at(r, c + 3);
-      }
-    }
-    for (; c < cols; ++c) {
-      for (int64_t r = 0; r < rows; ++r) out[r * cols + c] = at(r, c);
-    }
-  } else {
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < cols; ++c) out[r * cols + c] = at(r, c);
-    }
-  }
-}
-
-template <class T>
-void scatter_as(const uint8_t* from, uint8_t* to, int64_t row_stride, int64_t col_stride, int64_t rows, int64_t cols) {
-  const T* in = reinterpret_cast<const T*>(from);
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) *reinterpret_cast<T*>(to + r * row_stride + c * col_stride) = in[r * cols + c];
-  }
-}
-
-struct Wide16 {
-  uint64_t a, b;
-};
-template <class F>
-void with_width(size_t width, F f) {
-  switch (width) {
-    case 1: return f(uint8_t{});
-    case 2: return f(uint16_t{});
-    case 4: return f(uint32_t{});
-    case 8: return f(uint64_t{});
-    default: return f(Wide16{});
-  }
-}
-
 // What one thread needs for a strip of each operand, and what lies in it.
 struct Strips {
   alignas(64) uint8_t value[kMost][kStripBytes];  // of the computed type
@@ -228,8 +176,7 @@ class Pass {
         write_run(result + r * cols * width_[0], out + r * row_stride, static_cast<size_t>(cols * width_[0]));
       }
     } else {
-      with_width(static_cast<size_t>(width_[0]),
-                 [&](auto w) { scatter_as<decltype(w)>(result, out, row_stride, col_stride, rows, cols); });
+      scatter(static_cast<size_t>(width_[0]), result, {rows, cols, row_stride, col_stride}, out);
     }
   }
 
@@ -255,8 +202,7 @@ class Pass {
     const uint8_t* raw = at;
     if (!one && !flat) {
       uint8_t* to = convert_[k] == nullptr ? s.value[k] : s.raw;
-      with_width(static_cast<size_t>(width_[k]),
-                 [&](auto w) { gather_as<decltype(w)>(at, row_stride, col_stride, rows, cols, to); });
+      gather(static_cast<size_t>(width_[k]), at, {rows, cols, row_stride, col_stride}, p_.cols * col_stride, to);
       raw = to;
     }
     if (convert_[k] != nullptr) convert_[k](raw, s.value[k], static_cast<size_t>(rows * cols));

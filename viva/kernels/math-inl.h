@@ -24,13 +24,16 @@ VIVA_F float exp_fast(float x) {
   return x != x ? x : result;
 }
 
-VIVA_F float expm1_fast(float x) {
+VIVA_F float expm1_core(float cut) {  // from -18 to 89
   float r, rest;
-  const float cut = x > 89.0f ? 89.0f : x < -18.0f ? -18.0f : x;
   const int32_t n = reduce_exp(cut, r, rest), half = n >> 1;
   const float p = rest + r, less = 1.0f - power_of_two(-(n > 30 ? 30 : n));
-  const float result = (p + less) * power_of_two(half) * power_of_two(n - half);
-  return x != x || std::fabs(x) < 0x1p-25f ? x : result;
+  return (p + less) * power_of_two(half) * power_of_two(n - half);
+}
+
+VIVA_F float expm1_fast(float x) {
+  const float y = expm1_core(x > 89.0f ? 89.0f : x < -18.0f ? -18.0f : x);
+  return x != x || std::fabs(x) < 0x1p-25f ? x : y;
 }
 
 VIVA_F float log_fast(float x) {
@@ -57,8 +60,9 @@ VIVA_F float log1p_fast(float x) {
 }
 
 VIVA_F float tanh_fast(float x) {
-  const float a = std::fabs(x), e = expm1_fast(2.0f * (a > 10.0f ? 10.0f : a));
-  return x != x ? x : std::copysign(e / (e + 2.0f), x);
+  const float a = std::fabs(x), e = expm1_core(a < 10.0f ? 2.0f * a : 20.0f);
+  const float y = std::copysign(e / (e + 2.0f), x);
+  return x != x || a < 0x1p-25f ? x : y;
 }
 
 // e^(z z) erfc(z) for z >= 0.
