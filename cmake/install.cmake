@@ -33,7 +33,7 @@ install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 install(TARGETS viva EXPORT viva-targets ARCHIVE)
 # Of the formats only the contract: the others are sections of the generated units.
 install(DIRECTORY viva DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-  FILES_MATCHING PATTERN "*.h" PATTERN "*-inl.h" EXCLUDE PATTERN "formats" EXCLUDE)
+  FILES_MATCHING PATTERN "*.h" PATTERN "*.inc" PATTERN "*-inl.h" EXCLUDE PATTERN "formats" EXCLUDE)
 install(FILES viva/formats/format.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/viva/formats")
 
 include(CMakePackageConfigHelpers)
