@@ -289,7 +289,7 @@ RC_GTEST_PROP(Checked, AgreesWithWideArithmetic, (uint64_t a, uint64_t b, uint8_
 }
 
 TEST(DTypes, NamesAreThoseOfTheList) {
-  for (size_t i = 0; i < kDTypes.size(); ++i) {
+  for (size_t i = 0; i < kFileDTypes; ++i) {
     const auto t = static_cast<DType>(i);
     EXPECT_EQ(dtype_from_name(name(t)), t);
     EXPECT_EQ(bytes(t), info(t).bits / 8);

@@ -87,7 +87,7 @@ TEST(SafetensorsRead, AcceptsEmptyFilesScalarsAndZeroSizes) {
 }
 
 TEST(SafetensorsRead, EveryDtypeAndItsSize) {
-  for (const DTypeInfo& t : kDTypes) {
+  for (const DTypeInfo& t : std::span(kDTypes).first(kFileDTypes)) {
     const size_t bytes = 8 * t.bits / 8;
     const auto h = read(std::string("{") + entry("t", std::string(t.name), "[2,4]", 0, bytes) + "}", bytes);
     EXPECT_EQ(name(h.tensors.at(0).dtype), t.name);
@@ -237,7 +237,7 @@ TEST(SafetensorsRead, ManyTensors) {
 TEST(SafetensorsWrite, HeaderIsReadBack) {
   std::vector<StoredTensor> tensors;
   uint64_t data = 0;
-  for (const DTypeInfo& t : kDTypes) {
+  for (const DTypeInfo& t : std::span(kDTypes).first(kFileDTypes)) {
     StoredTensor s;
     s.name = "name \"" + std::string(t.name) + "\" \\ \n \xc3\xa9";
     s.dtype = *dtype_from_name(t.name);
@@ -302,7 +302,7 @@ RC_GTEST_PROP(SafetensorsWrite, AnyListComesBack,
     StoredTensor t;
     for (const char c : name) t.name += static_cast<char>(c & 0x7f);
     if (!names.insert(t.name).second) continue;
-    t.dtype = static_cast<DType>((name.size() + dims.size()) % kDTypes.size());
+    t.dtype = static_cast<DType>((name.size() + dims.size()) % kFileDTypes);
     for (const uint8_t d : dims) {
       if (t.shape.size() < 3) t.shape.push_back(d % 8 * 8);
     }

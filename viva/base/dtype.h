@@ -35,8 +35,10 @@ constexpr std::string_view name(DType t) noexcept { return info(t).name; }
 // Bytes of one element; 0 for the types that are narrower than a byte.
 constexpr size_t bytes(DType t) noexcept { return info(t).bits / 8; }
 
+// Those that safetensors files have.
+inline constexpr size_t kFileDTypes = 22;
 constexpr std::optional<DType> dtype_from_name(std::string_view text) noexcept {
-  for (size_t i = 0; i < kDTypes.size(); ++i) {
+  for (size_t i = 0; i < kFileDTypes; ++i) {
     if (kDTypes[i].name == text) return static_cast<DType>(i);
   }
   return std::nullopt;

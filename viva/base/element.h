@@ -25,12 +25,22 @@ struct BF16 {
 };
 
 // X(C++ type, DType) for every type that tensors compute with.
-#define VIVA_ELEMENTS(X)                                                                                     \
-  X(bool, kBool)                                                                                             \
-  X(uint8_t, kU8)                                                                                            \
-  X(int8_t, kI8) X(int16_t, kI16) X(uint16_t, kU16) X(int32_t, kI32) X(uint32_t, kU32) X(int64_t, kI64)      \
-      X(uint64_t, kU64) X(F16, kF16) X(BF16, kBF16) X(float, kF32) X(double, kF64)                           \
-          X(std::complex<float>, kC64) X(std::complex<double>, kC128)
+#define VIVA_ELEMENTS(X)          \
+  X(bool, kBool)                  \
+  X(uint8_t, kU8)                 \
+  X(int8_t, kI8)                  \
+  X(uint16_t, kU16)               \
+  X(int16_t, kI16)                \
+  X(uint32_t, kU32)               \
+  X(int32_t, kI32)                \
+  X(uint64_t, kU64)               \
+  X(int64_t, kI64)                \
+  X(F16, kF16)                    \
+  X(BF16, kBF16)                  \
+  X(float, kF32)                  \
+  X(double, kF64)                 \
+  X(std::complex<float>, kC64)    \
+  X(std::complex<double>, kC128)
 
 template <class T>
 struct ElementType;

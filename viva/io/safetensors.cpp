@@ -61,7 +61,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
     }
     if (state_ == State::kEntry && field_ == Field::kDtype) {
       const auto known = dtype_from_name(value);
-      if (!known || *known == DType::kC128) bad_entry(fmt::format("unknown dtype {}", quote(value)));
+      if (!known) bad_entry(fmt::format("unknown dtype {}", quote(value)));
       tensor_.dtype = *known;
       return true;
     }
@@ -301,7 +301,7 @@ std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
   for (const StoredTensor& t : tensors) {
     const auto count = checked_product(t.shape);
     const auto bits = count ? checked_mul(*count, info(t.dtype).bits) : std::nullopt;
-    if (!bits || *bits % 8 != 0 || *bits / 8 != t.bytes || t.name == "__metadata__") {
+    if (!bits || *bits % 8 != 0 || *bits / 8 != t.bytes || t.name == "__metadata__" || static_cast<size_t>(t.dtype) >= kFileDTypes) {
       throw Error(Code::kUsage, "safetensors",
                   fmt::format("tensor {}: {} [{}] cannot be written as {} bytes", quote(t.name),
                               viva::name(t.dtype), fmt::join(t.shape, ", "), t.bytes));

@@ -39,8 +39,9 @@ VIVA_F float expm1_fast(float x) {
 VIVA_F float log_fast(float x) {
   const bool tiny = x < 0x1p-126f;
   const float scaled = tiny ? x * 0x1p23f : x;
-  const int32_t bits = std::bit_cast<int32_t>(scaled), e = (bits - 0x3f3504f3) >> 23;  // the mantissa from sqrt(1/2) to sqrt(2)
-  const float f = std::bit_cast<float>(bits - static_cast<int32_t>(static_cast<uint32_t>(e) << 23)) - 1.0f;
+  const uint32_t bits = std::bit_cast<uint32_t>(scaled);
+  const int32_t e = static_cast<int32_t>(bits - 0x3f3504f3) >> 23;  // the mantissa from sqrt(1/2) to sqrt(2)
+  const float f = std::bit_cast<float>(bits - (static_cast<uint32_t>(e) << 23)) - 1.0f;
   const float n = static_cast<float>(tiny ? e - 23 : e), z = f * f;
   float p = (((((((0.06752009689807892f * f - 0.11684957891702652f) * f + 0.11890864372253418f) * f - 0.12404346466064453f) * f +
                  0.14219051599502563f) * f - 0.16668042540550232f) * f + 0.200021430850029f) * f - 0.25000008940696716f) * f +

@@ -25,10 +25,10 @@ std::string text(const Dims& d) {
 
 Strides row_major(const Shape& shape) noexcept {
   Strides s = shape;
-  int64_t n = 1;
+  uint64_t n = 1;  // of a shape without values it may wrap around
   for (size_t i = shape.size(); i-- > 0;) {
-    s[i] = n;
-    n *= std::max<int64_t>(1, shape[i]);
+    s[i] = static_cast<int64_t>(n);
+    n *= static_cast<uint64_t>(std::max<int64_t>(1, shape[i]));
   }
   return s;
 }

@@ -28,10 +28,10 @@ void Tensor::check_dtype(DType t) const {
 }
 
 bool Tensor::contiguous() const noexcept {
+  if (count() == 0) return true;
   int64_t n = 1;
   for (size_t i = rank(); i-- > 0;) {
-    if (shape_[i] == 0) return true;
-    if (shape_[i] != 1 && strides_[i] != n) return count() == 0;
+    if (shape_[i] != 1 && strides_[i] != n) return false;
     n *= shape_[i];
   }
   return true;

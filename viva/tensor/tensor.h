@@ -52,9 +52,9 @@ class Tensor {
   size_t rank() const noexcept { return shape_.size(); }
   int64_t size(int64_t axis) const { return shape_[axis_of(axis, rank(), "size")]; }
   int64_t count() const noexcept {
-    int64_t n = 1;
-    for (const int64_t d : shape_) n *= d;
-    return n;
+    uint64_t n = 1;  // wraps only where a later size is 0
+    for (const int64_t d : shape_) n *= static_cast<uint64_t>(d);
+    return static_cast<int64_t>(n);
   }
   uint64_t bytes() const noexcept { return static_cast<uint64_t>(count()) * viva::bytes(dtype_); }
   const Machine& machine() const { return buffer_->machine(); }
@@ -133,10 +133,10 @@ To element_cast(From v) {
     } else {
       return To(static_cast<R>(v));
     }
-  } else if constexpr (std::is_same_v<From, std::complex<float>> || std::is_same_v<From, std::complex<double>>) {
-    return element_cast<typename From::value_type, To>(v.real());
   } else if constexpr (std::is_same_v<To, bool>) {
     return v != From(0);
+  } else if constexpr (std::is_same_v<From, std::complex<float>> || std::is_same_v<From, std::complex<double>>) {
+    return element_cast<typename From::value_type, To>(v.real());
   } else if constexpr (std::is_same_v<To, F16> || std::is_same_v<To, BF16>) {
     return To(static_cast<float>(v));
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
