@@ -7,6 +7,8 @@
 #include "viva/kernels/values.h"
 #include "viva/tensor/tensor.h"
 
+#pragma GCC diagnostic ignored "-Wunknown-pragmas"  // clang does not know ivdep
+
 namespace viva::kernels {
 
 namespace {

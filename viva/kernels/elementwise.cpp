@@ -7,6 +7,8 @@
 #include "viva/kernels/tile.h"
 #include "viva/machine/stream.h"
 
+#pragma GCC diagnostic ignored "-Wunknown-pragmas"  // clang does not know ivdep
+
 namespace viva::kernels {
 
 namespace {

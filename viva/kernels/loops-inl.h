@@ -10,6 +10,8 @@
 
 #include "viva/kernels/loops.h"
 
+#pragma GCC diagnostic ignored "-Wunknown-pragmas"  // clang does not know ivdep
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE VIVA_LOOP_UNIT
 #include <hwy/foreach_target.h>
