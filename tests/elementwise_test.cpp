@@ -360,7 +360,7 @@ TEST(Elementwise, SpecialValuesAreThoseOfTheStandard) {
   EXPECT_EQ(nextafter(Tensor::of<float>(machine(), {1.0f}), 2).item<float>(), std::nextafter(1.0f, 2.0f));
   EXPECT_EQ(floor_divide(Tensor::of<int8_t>(machine(), {-128}), -1).item<int>(), -128);
   EXPECT_EQ(to(of({1e300, -1e300, kNan, 3.9, -3.9}), DType::kI32).values<int64_t>(), (std::vector<int64_t>{INT32_MAX, INT32_MIN, 0, 3, -3}));
-  EXPECT_EQ(to(Tensor::of<std::complex<float>>(machine(), {{0, 1}, {0, 0}, {2, 0}}), DType::kBool).values<bool>(), (std::vector<bool>{true, false, true}));
+  EXPECT_EQ(to(Tensor::of<std::complex<float>>(machine(), {std::complex<float>(0, 1), std::complex<float>(0, 0), std::complex<float>(2, 0)}), DType::kBool).values<bool>(), (std::vector<bool>{true, false, true}));
   EXPECT_EQ(to(of({256, -1}), DType::kU8).values<int>(), (std::vector<int>{255, 0}));
 }
 
