@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <random>
 
@@ -292,6 +293,15 @@ TEST_P(EveryFunction, IsWhatItsTwinSaysOnEveryTypeAndShape) {
       }
     }
   }
+}
+
+// The page of verbs and the list say the same of it.
+TEST_P(EveryFunction, IsOnThePageOfVerbs) {
+  std::ifstream page(VIVA_SOURCE "/viva/ops/ops.h");
+  const std::string begin = fmt::format("Tensor {}(const ", f_.name), end = fmt::format("// {}", f_.doc);
+  bool found = false;
+  for (std::string line; std::getline(page, line);) found |= line.starts_with(begin) && line.ends_with(end);
+  EXPECT_TRUE(found) << begin << "...  " << end;
 }
 
 TEST_P(EveryFunction, GivesTheSameBitsOnEveryTargetThreadCountAndLayout) {

@@ -44,6 +44,9 @@ class Run {
  public:
   Run(const Machine& machine, const PaperOptions& options, const Watcher& watcher)
       : machine_(machine), options_(options), watcher_(watcher) {
+    const Table probe(machine, nullptr, 1, options.cols);
+    batch_rows_ =
+        std::max<size_t>(1, kBatchBytes / sizeof(float) / options.cols / probe.strip_rows) * probe.strip_rows;
     for (const Claim& c : kClaims) {
       const Format* f = find_format(c.format);
       if (f == nullptr) continue;
@@ -56,9 +59,6 @@ class Run {
       shared_ = shared_ || l.coder->format.share != nullptr;
     }
     at_.total = options.rows * options.cols * sizeof(float) * (shared_ ? 4 : 2);
-    const Table probe(machine, nullptr, 1, options.cols);
-    batch_rows_ =
-        std::max<size_t>(1, kBatchBytes / sizeof(float) / options.cols / probe.strip_rows) * probe.strip_rows;
     x_ = Array<float>(batch_rows_ * options.cols);
     packed_ = Array<uint8_t>(batch_rows_ * widest);
     decoded_ = Array<float>(batch_rows_ * options.cols);
@@ -102,8 +102,9 @@ class Run {
     if (layout_for(choice, false) != Layout::kBitsandbytes) return options_.cols;
     const std::vector<uint64_t> shape = {options_.rows, options_.cols};
     const uint64_t run = io::bitsandbytes_placement("paper.weight", shape, DType::kF32, f, coding).view.cols;
-    const uint64_t values = options_.rows * options_.cols;
-    return run != 0 && values % run == 0 && kBatchBytes / sizeof(float) % run == 0 && run % options_.cols == 0 ? run : options_.cols;
+    // Every batch, the last one too, must be whole runs.
+    const bool fits = run != 0 && options_.rows * options_.cols % run == 0 && batch_rows_ * options_.cols % run == 0;
+    return fits ? run : options_.cols;
   }
   static Table in_rows_of(const Table& t, size_t cols) { return {t.machine, t.x, t.rows * t.cols / cols, cols}; }
 

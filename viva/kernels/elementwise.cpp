@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "viva/kernels/tile.h"
 #include "viva/machine/stream.h"
@@ -22,11 +21,11 @@ constexpr size_t kMost = 4;                     // operands, the result included
 // Axes of size 1 left out, the result's in order of memory, neighbours that are one run for all operands joined.
 struct Plan {
   size_t rank = 0, operands = 0;  // the result is operand 0
-  int64_t shape[kMaxRank + 2];
-  int64_t stride[kMost][kMaxRank + 2];  // bytes
+  int64_t shape[kMaxRank];
+  int64_t stride[kMost][kMaxRank];  // bytes
   size_t across = 0;                    // the axis of a block's rows; the columns are the last axis
   int64_t rows = 1, cols = 1;           // of a block
-  int64_t blocks[kMaxRank + 2];         // along each axis
+  int64_t blocks[kMaxRank];         // along each axis
   int64_t block_count = 1;
 };
 
@@ -124,7 +123,7 @@ class Pass {
 
   void run(int64_t first, int64_t end) const {
     Strips strips;
-    int64_t index[kMaxRank + 2];
+    int64_t index[kMaxRank];
     for (size_t a = p_.rank, i = static_cast<size_t>(first); a-- > 0;) {
       index[a] = static_cast<int64_t>(i % static_cast<size_t>(p_.blocks[a]));
       i /= static_cast<size_t>(p_.blocks[a]);

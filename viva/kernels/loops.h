@@ -15,7 +15,7 @@ namespace viva::kernels {
 // of the operands, but must not overlap any other way.
 using Loop = void (*)(const void* const* in, uint32_t scalars, void* out, size_t n) noexcept;
 
-enum class LoopTypes : uint8_t { All, Numeric, Real, Float, RealFloat, Complex, Integer, BoolInt, Bool };
+enum class LoopTypes : uint8_t { All, Numeric, Real, Float, RealFloat, Integer, BoolInt, Bool };
 enum class LoopResult : uint8_t { Same, Real, Bool };
 
 enum class LoopId : uint8_t {
@@ -46,7 +46,6 @@ constexpr bool allows(LoopTypes types, DType t) {
     case LoopTypes::Real: return is_int(t) || is_real_float(t);
     case LoopTypes::Float: return is_real_float(t) || is_complex(t);
     case LoopTypes::RealFloat: return is_real_float(t);
-    case LoopTypes::Complex: return is_complex(t);
     case LoopTypes::Integer: return is_int(t);
     case LoopTypes::BoolInt: return is_bool(t) || is_int(t);
     case LoopTypes::Bool: return is_bool(t);

@@ -45,7 +45,7 @@ uint64_t available_memory() {
 
 BlockStore::~BlockStore() { release(); }
 
-BlockStore::Piece BlockStore::take(uint64_t bytes, uint64_t cap) {
+Machine::Block BlockStore::take(uint64_t bytes, uint64_t cap) {
   const auto refuse = [&](uint64_t have) {
     throw Error(Code::kResource, "allocate", fmt::format("{} bytes are wanted, {} are left", bytes, have),
                 cap != 0 ? "a larger cap, or smaller pieces" : "smaller pieces, or a machine with more memory");
@@ -55,11 +55,11 @@ BlockStore::Piece BlockStore::take(uint64_t bytes, uint64_t cap) {
   const std::lock_guard lock(mutex_);
   const auto fit = kept_.lower_bound(size);
   if (fit != kept_.end() && fit->first <= size + size / kWasteShare) {
-    const Piece piece{fit->second, fit->first};
+    const Block block{fit->second, fit->first};
     kept_.erase(fit);
-    kept_bytes_ -= piece.bytes;
-    taken_bytes_ += piece.bytes;
-    return piece;
+    kept_bytes_ -= block.bytes;
+    taken_bytes_ += block.bytes;
+    return block;
   }
   const auto drop = [&] {
     for (const auto& [n, data] : kept_) ::munmap(data, n);
@@ -85,19 +85,19 @@ BlockStore::Piece BlockStore::take(uint64_t bytes, uint64_t cap) {
   return {static_cast<uint8_t*>(data), size};
 }
 
-void BlockStore::give(Piece piece) noexcept {
+void BlockStore::give(Block block) noexcept {
   const std::lock_guard lock(mutex_);
-  taken_bytes_ -= piece.bytes;
+  taken_bytes_ -= block.bytes;
   try {
     if (most_kept_ == 0) most_kept_ = available_memory() / kKeptShare;
-    if (kept_bytes_ + piece.bytes <= most_kept_) {
-      kept_.emplace(piece.bytes, piece.data);
-      kept_bytes_ += piece.bytes;
+    if (kept_bytes_ + block.bytes <= most_kept_) {
+      kept_.emplace(block.bytes, block.data);
+      kept_bytes_ += block.bytes;
       return;
     }
   } catch (...) {  // no memory for the note: then the block goes back
   }
-  ::munmap(piece.data, piece.bytes);
+  ::munmap(block.data, block.bytes);
 }
 
 uint64_t BlockStore::release() noexcept {

@@ -4,20 +4,19 @@
 #include <map>
 #include <mutex>
 
+#include "viva/machine/machine.h"
+
 namespace viva {
 
 // Large blocks of memory, kept when they are given back.
 class BlockStore {
  public:
-  struct Piece {
-    uint8_t* data;
-    uint64_t bytes;
-  };
+  using Block = Machine::Block;
   ~BlockStore();
 
   // At least `bytes`, aligned to a page. `cap`: of all that is taken and kept; 0: what the computer has.
-  Piece take(uint64_t bytes, uint64_t cap);
-  void give(Piece piece) noexcept;
+  Block take(uint64_t bytes, uint64_t cap);
+  void give(Block block) noexcept;
   uint64_t release() noexcept;
 
  private:

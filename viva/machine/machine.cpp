@@ -49,10 +49,9 @@ Machine::Machine(const Options& options)
 }
 
 Machine::Block Machine::take_block(uint64_t bytes) const {
-  const auto [data, size] = shared_->blocks.take(bytes, ram_);
-  return {data, size};
+  return shared_->blocks.take(bytes, ram_);
 }
-void Machine::give_block(Block block) const noexcept { shared_->blocks.give({block.data, block.bytes}); }
+void Machine::give_block(Block block) const noexcept { shared_->blocks.give(block); }
 uint64_t Machine::release_kept_blocks() const noexcept { return shared_->blocks.release(); }
 
 namespace {
