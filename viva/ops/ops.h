@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "viva/ops/arg.h"
+#include "viva/ops/reduce.h"  // IWYU pragma: export
 
 // Every verb, a line each. They leave their operands as they are and run on the threads of the first tensor's Machine.
 // Shapes broadcast as NumPy's do, types are promoted as the array API standard says (promote()); f16 and bf16 are computed

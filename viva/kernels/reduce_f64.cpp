@@ -1,0 +1,4 @@
+#define VIVA_REDUCE_UNIT "viva/kernels/reduce_f64.cpp"
+#define VIVA_REDUCE_GROUP reduce_f64
+#define VIVA_REDUCE_TYPES(X) X(double)
+#include "viva/kernels/reduce-inl.h"

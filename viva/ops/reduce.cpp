@@ -1,0 +1,138 @@
+#include "viva/ops/reduce.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "viva/kernels/reduce.h"
+#include "viva/ops/ops.h"
+
+namespace viva {
+
+namespace {
+
+using kernels::ReduceId;
+using kernels::ReduceResult;
+
+DType result_of(ReduceId id, DType t) {
+  const bool whole = is_int(t) || is_bool(t);
+  switch (kernels::info(id).result) {
+    case ReduceResult::Bool: return DType::kBool;
+    case ReduceResult::Index:
+    case ReduceResult::Count: return DType::kI64;
+    case ReduceResult::Mean: return whole ? kDefaultFloat : t;
+    case ReduceResult::Sum: return !whole ? t : is_unsigned_int(t) ? DType::kU64 : DType::kI64;
+    default: return t;
+  }
+}
+
+void check_type(ReduceId id, DType t, std::string_view operation) {
+  if (!kernels::allows(kernels::info(id).types, t)) {
+    throw Error(Code::kUsage, operation, fmt::format("it is not defined on {}", name(t)), "to(dtype) converts");
+  }
+}
+
+// `dtype`: what is computed and given.
+Tensor run(ReduceId id, const Tensor& x, uint32_t axes, bool keepdims, double param = 0, std::optional<DType> dtype = {}) {
+  const DType result = dtype.value_or(result_of(id, x.dtype()));
+  DType compute = kernels::reduce_compute_type(id, dtype.value_or(x.dtype()));
+  ReduceId code = id;
+  if (id == ReduceId::sum && is_bool(x.dtype()) && is_int(result)) code = ReduceId::count_nonzero, compute = DType::kBool;
+  return kernels::reduce(x, axes, keepdims, *kernels::find_reduction(code, compute, x.machine().target()), param, compute, result);
+}
+
+Tensor summed(ReduceId id, const Tensor& x, const Axes& axes, bool keepdims, std::optional<DType> dtype) {
+  const std::string_view operation = kernels::info(id).name;
+  check_defined(x, operation);
+  check_type(id, x.dtype(), operation);
+  if (dtype) {
+    if (!is_element(*dtype) || is_bool(*dtype)) throw Error(Code::kUsage, operation, fmt::format("a result of type {}", name(*dtype)), "a number type");
+    if (is_complex(x.dtype()) && !is_complex(*dtype)) {
+      throw Error(Code::kUsage, operation, fmt::format("{} of {} values", name(*dtype), name(x.dtype())), "real() and imag() are the parts");
+    }
+  }
+  return run(id, x, axes.bits(x.rank(), operation), keepdims, 0, dtype);
+}
+
+Tensor folded(ReduceId id, const Tensor& x, const Axes& axes, bool keepdims, double param = 0) {
+  const std::string_view operation = kernels::info(id).name;
+  check_defined(x, operation);
+  check_type(id, x.dtype(), operation);
+  return run(id, x, axes.bits(x.rank(), operation), keepdims, param);
+}
+
+// Throws where a result would be of no values.
+void check_values(const Tensor& x, uint32_t axes, std::string_view operation) {
+  bool none = false, results = true;
+  for (size_t a = 0; a < x.rank(); ++a) {
+    if (x.shape()[a] == 0) ((axes >> a & 1) != 0 ? none = true : results = false);
+  }
+  if (none && results) throw Error(Code::kUsage, operation, fmt::format("no values along an axis of shape {}", text(x.shape())));
+}
+
+Tensor extreme(ReduceId id, const Tensor& x, const Axes& axes, bool keepdims) {
+  const std::string_view operation = kernels::info(id).name;
+  check_defined(x, operation);
+  check_type(id, x.dtype(), operation);
+  const uint32_t bits = axes.bits(x.rank(), operation);
+  check_values(x, bits, operation);
+  return run(id, x, bits, keepdims);
+}
+
+Tensor place_of(ReduceId id, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
+  const std::string_view operation = kernels::info(id).name;
+  check_defined(x, operation);
+  check_type(id, x.dtype(), operation);
+  const uint32_t bits = (axis ? Axes(*axis) : Axes()).bits(x.rank(), operation);
+  check_values(x, bits, operation);
+  return run(id, axis ? x : contiguous(x), bits, keepdims);  // places of all values are counted in order
+}
+
+}  // namespace
+
+uint32_t Axes::bits(size_t rank, std::string_view operation) const {
+  if (all_) return rank == 0 ? 0 : (uint32_t{1} << rank) - 1;
+  uint32_t bits = 0;
+  for (const int64_t axis : axes_) {
+    const uint32_t bit = uint32_t{1} << axis_of(axis, rank, operation);
+    if ((bits & bit) != 0) throw Error(Code::kUsage, operation, fmt::format("axis {} is named twice in {}", axis, text(axes_)));
+    bits |= bit;
+  }
+  return bits;
+}
+
+Tensor sum(const Tensor& x, const Axes& axes, bool keepdims, std::optional<DType> dtype) { return summed(ReduceId::sum, x, axes, keepdims, dtype); }
+Tensor prod(const Tensor& x, const Axes& axes, bool keepdims, std::optional<DType> dtype) { return summed(ReduceId::prod, x, axes, keepdims, dtype); }
+Tensor mean(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::mean, x, axes, keepdims); }
+Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdims) { return folded(ReduceId::var, x, axes, keepdims, correction); }
+Tensor std(const Tensor& x, const Axes& axes, double correction, bool keepdims) { return folded(ReduceId::std, x, axes, keepdims, correction); }
+Tensor min(const Tensor& x, const Axes& axes, bool keepdims) { return extreme(ReduceId::min, x, axes, keepdims); }
+Tensor max(const Tensor& x, const Axes& axes, bool keepdims) { return extreme(ReduceId::max, x, axes, keepdims); }
+Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims) { return place_of(ReduceId::argmin, x, axis, keepdims); }
+Tensor argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims) { return place_of(ReduceId::argmax, x, axis, keepdims); }
+Tensor any(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::any, x, axes, keepdims); }
+Tensor all(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::all, x, axes, keepdims); }
+Tensor count_nonzero(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::count_nonzero, x, axes, keepdims); }
+Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::logsumexp, x, axes, keepdims); }
+
+Tensor norm(const Tensor& x, double ord, const Axes& axes, bool keepdims) {
+  check_defined(x, "norm");
+  if (is_complex(x.dtype())) return norm(abs(x), ord, axes, keepdims);
+  if (!is_real_float(x.dtype())) return norm(to(x, kDefaultFloat), ord, axes, keepdims);
+  if (std::isnan(ord)) throw Error(Code::kUsage, "norm", "the order is NaN");
+  const uint32_t bits = axes.bits(x.rank(), "norm");
+  const double infinity = std::numeric_limits<double>::infinity();
+  if (ord == 0) {
+    const DType compute = DType::kBool;
+    return kernels::reduce(x, bits, keepdims, *kernels::find_reduction(ReduceId::count_nonzero, compute, x.machine().target()), 0, compute, x.dtype());
+  }
+  if (ord == -infinity) check_values(x, bits, "norm");
+  const ReduceId id = ord == 1           ? ReduceId::norm_1
+                      : ord == 2         ? ReduceId::norm_2
+                      : ord == infinity  ? ReduceId::norm_max
+                      : ord == -infinity ? ReduceId::norm_min
+                                         : ReduceId::norm_p;
+  return run(id, x, bits, keepdims, ord);
+}
+
+}  // namespace viva

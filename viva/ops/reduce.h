@@ -1,0 +1,44 @@
+#pragma once
+
+#include <optional>
+
+#include "viva/ops/arg.h"
+
+// Verbs that fold values along axes. Ints of 32 bits and less are added up in 64, f16 and bf16 in f32; sums are pairwise over
+// blocks of fixed size, so that their bits depend neither on the number of threads nor on the processor.
+namespace viva {
+
+// Which axes: none named stands for all; Axes(Dims()) for none at all. Negative ones count from the end.
+class Axes {
+ public:
+  Axes() = default;
+  Axes(std::integral auto axis)
+    requires(!std::same_as<decltype(axis), bool>)
+      : all_(false), axes_{static_cast<int64_t>(axis)} {}
+  Axes(std::initializer_list<int64_t> axes) : all_(false), axes_(axes) {}
+  Axes(const Dims& axes) : all_(false), axes_(axes) {}
+  // A bit for each axis of a tensor of `rank`. Throws kUsage, naming `operation`, for one outside or named twice.
+  uint32_t bits(size_t rank, std::string_view operation) const;
+
+ private:
+  bool all_ = true;
+  Dims axes_;
+};
+
+// With `keepdims` the axes stay, of size 1. Ints and bool: sum and prod give 64-bit ints, mean and the like f32.
+Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdims = false, std::optional<DType> dtype = {});
+Tensor prod(const Tensor& x, const Axes& axes = {}, bool keepdims = false, std::optional<DType> dtype = {});
+Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdims = false);
+Tensor var(const Tensor& x, const Axes& axes = {}, double correction = 0, bool keepdims = false);  // divided by count - correction
+Tensor std(const Tensor& x, const Axes& axes = {}, double correction = 0, bool keepdims = false);
+Tensor min(const Tensor& x, const Axes& axes = {}, bool keepdims = false);   // NaN where one is; no values: an error
+Tensor max(const Tensor& x, const Axes& axes = {}, bool keepdims = false);
+Tensor argmin(const Tensor& x, std::optional<int64_t> axis = {}, bool keepdims = false);  // the first of several; of all: the place in order
+Tensor argmax(const Tensor& x, std::optional<int64_t> axis = {}, bool keepdims = false);
+Tensor any(const Tensor& x, const Axes& axes = {}, bool keepdims = false);            // whether one is not 0
+Tensor all(const Tensor& x, const Axes& axes = {}, bool keepdims = false);            // whether none is 0
+Tensor count_nonzero(const Tensor& x, const Axes& axes = {}, bool keepdims = false);  // NaN is not 0
+Tensor logsumexp(const Tensor& x, const Axes& axes = {}, bool keepdims = false);      // log(sum(e^x)) without overflow
+Tensor norm(const Tensor& x, double ord = 2, const Axes& axes = {}, bool keepdims = false);  // sum(|x|^ord)^(1/ord); 0, inf too
+
+}  // namespace viva
