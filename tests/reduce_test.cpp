@@ -212,7 +212,7 @@ void check(ReduceId id, const Tensor& x, const Dims& axes, bool keepdims, const 
       }
       const double eps = precision(result.dtype());
       const double depth = 8 + std::log2(1.0 + static_cast<double>(v.size()));
-      const double allowed = (is_int(result.dtype()) ? 0 : std::abs(want.value) * eps * 1.01 + want.scale * std::min(eps, 0x1p-24) * depth + 1e-40);
+      const double allowed = (is_int(result.dtype()) ? 0 : std::abs(want.value) * eps * 1.01 + want.scale * std::min(eps, 0x1p-24) * depth + (result.dtype() == DType::kF16 ? 0x1p-24 : 1e-40));
       if (want.value != g && std::abs(want.value - g) > allowed && !(is_int(result.dtype()) && std::abs(want.value) > 0x1p53)) {
         ADD_FAILURE() << g << " is not " << want.value << " within " << allowed;
       }

@@ -24,7 +24,10 @@ namespace {
 #define VIVA_F inline __attribute__((always_inline))
 #undef VIVA_INLINE_CALL
 #define VIVA_INLINE_CALL __attribute__((always_inline))
-#include "viva/kernels/exp-inl.h"
+#include "viva/kernels/math-inl.h"
+
+VIVA_F float exp_of(float x) { return exp_fast(x); }
+VIVA_F double exp_of(double x) { return std::exp(x); }
 
 template <class T>
 constexpr bool kIsComplex = !std::is_arithmetic_v<T>;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "viva/kernels/reduce.h"
+#include "viva/kernels/scan.h"
 #include "viva/ops/ops.h"
 
 namespace viva {
@@ -133,6 +134,42 @@ Tensor norm(const Tensor& x, double ord, const Axes& axes, bool keepdims) {
                       : ord == -infinity ? ReduceId::norm_min
                                          : ReduceId::norm_p;
   return run(id, x, bits, keepdims, ord);
+}
+
+namespace {
+
+Tensor cumulated(ReduceId id, const Tensor& x, std::optional<int64_t> axis, std::optional<DType> dtype, bool include_initial) {
+  const std::string operation = fmt::format("cumulative_{}", kernels::info(id).name);
+  check_defined(x, operation);
+  if (!axis && x.rank() != 1) throw Error(Code::kUsage, operation, fmt::format("no axis is named for shape {}", text(x.shape())));
+  const size_t a = axis_of(axis.value_or(0), x.rank(), operation);
+  const DType result = dtype.value_or(result_of(id, x.dtype()));
+  if (!is_element(result) || is_bool(result) || (is_complex(x.dtype()) && !is_complex(result))) {
+    throw Error(Code::kUsage, operation, fmt::format("a result of type {} of {} values", name(result), name(x.dtype())));
+  }
+  const DType compute = kernels::reduce_compute_type(id, result);
+  const Tensor in = contiguous(to(x, compute));
+  Shape shape = x.shape();
+  int64_t outer = 1, inner = 1;
+  for (size_t i = 0; i < x.rank(); ++i) {
+    if (i < a) outer *= shape[i];
+    if (i > a) inner *= shape[i];
+  }
+  const int64_t n = shape[a], skip = include_initial ? 1 : 0;
+  if (__builtin_add_overflow(n, skip, &shape[a])) throw Error(Code::kUsage, operation, "the result has too many values");
+  const Tensor out(x.machine(), shape, compute);
+  if (include_initial) assign(out.narrow(static_cast<int64_t>(a), 0, 1), id == ReduceId::sum ? 0 : 1);
+  kernels::cumulate(x.machine(), in, outer, n, inner, id == ReduceId::prod, out, skip);
+  return to(out, result);
+}
+
+}  // namespace
+
+Tensor cumulative_sum(const Tensor& x, std::optional<int64_t> axis, std::optional<DType> dtype, bool include_initial) {
+  return cumulated(ReduceId::sum, x, axis, dtype, include_initial);
+}
+Tensor cumulative_prod(const Tensor& x, std::optional<int64_t> axis, std::optional<DType> dtype, bool include_initial) {
+  return cumulated(ReduceId::prod, x, axis, dtype, include_initial);
 }
 
 }  // namespace viva

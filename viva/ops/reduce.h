@@ -41,4 +41,26 @@ Tensor count_nonzero(const Tensor& x, const Axes& axes = {}, bool keepdims = fal
 Tensor logsumexp(const Tensor& x, const Axes& axes = {}, bool keepdims = false);      // log(sum(e^x)) without overflow
 Tensor norm(const Tensor& x, double ord = 2, const Axes& axes = {}, bool keepdims = false);  // sum(|x|^ord)^(1/ord); 0, inf too
 
+// Along an axis, which may be left out where there is only one. With `include_initial` the sum of none (the product: 1) comes first.
+Tensor cumulative_sum(const Tensor& x, std::optional<int64_t> axis = {}, std::optional<DType> dtype = {}, bool include_initial = false);
+Tensor cumulative_prod(const Tensor& x, std::optional<int64_t> axis = {}, std::optional<DType> dtype = {}, bool include_initial = false);
+
+// ---- order; NaN comes last, whichever way; equal values keep their order ----
+Tensor sort(const Tensor& x, int64_t axis = -1, bool descending = false);
+Tensor argsort(const Tensor& x, int64_t axis = -1, bool descending = false);
+struct TopK {
+  Tensor values, indices;  // i64
+};
+TopK topk(const Tensor& x, int64_t k, int64_t axis = -1, bool largest = true);  // the best first; of equal ones the first
+struct Unique {
+  Tensor values, indices, inverse, counts;  // sorted; where each is first; which of them each value of x is; how many it is
+};
+Unique unique(const Tensor& x);  // every NaN is one of its own
+Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right = false);  // how many of (n) sorted ones are smaller; right: not larger
+struct Histogram {
+  Tensor counts, edges;
+};
+// How many values lie in each of `bins` parts of [low, high], the last with its end; without limits: of the smallest and the largest.
+Histogram histogram(const Tensor& x, int64_t bins = 10, std::optional<std::pair<double, double>> limits = {});
+
 }  // namespace viva
