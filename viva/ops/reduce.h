@@ -63,4 +63,16 @@ struct Histogram {
 // How many values lie in each of `bins` parts of [low, high], the last with its end; without limits: of the smallest and the largest.
 Histogram histogram(const Tensor& x, int64_t bins = 10, std::optional<std::pair<double, double>> limits = {});
 
+// ---- values scaled by what is around them; ints become f32 ----
+Tensor softmax(const Tensor& x, int64_t axis = -1);      // e^x / sum(e^x)
+Tensor log_softmax(const Tensor& x, int64_t axis = -1);  // x - log(sum(e^x))
+// (x - mean) / sqrt(var + epsilon) * weight + bias over the last `axes` axes, whose shape weight and bias have.
+Tensor layer_norm(const Tensor& x, const std::optional<Tensor>& weight = {}, const std::optional<Tensor>& bias = {}, int64_t axes = 1, double epsilon = 1e-5);
+// x / sqrt(mean(x^2) + epsilon) * weight, likewise.
+Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight = {}, int64_t axes = 1, double epsilon = 1e-6);
+// The same on x of shape (batch, channels, ...): within groups of channels; by given mean and variance of each channel.
+Tensor group_norm(const Tensor& x, int64_t groups, const std::optional<Tensor>& weight = {}, const std::optional<Tensor>& bias = {}, double epsilon = 1e-5);
+Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const std::optional<Tensor>& weight = {}, const std::optional<Tensor>& bias = {},
+                  double epsilon = 1e-5);
+
 }  // namespace viva
