@@ -50,6 +50,17 @@ VIVA_F auto times(auto a, decltype(a) b) {
     return a * b;
   }
 }
+// NaN where one is; two choices become two blends.
+template <class T>
+VIVA_F T smaller(T a, T b) {
+  const T m = a < b ? a : b;
+  return a != a ? a : m;
+}
+template <class T>
+VIVA_F T larger(T a, T b) {
+  const T m = a > b ? a : b;
+  return a != a ? a : m;
+}
 template <class A>
 VIVA_F A over(A a, double n) {
   if constexpr (kIsComplex<A>) {
@@ -98,14 +109,14 @@ struct min_r {
   static constexpr bool kDefined = !kIsComplex<T>;
   static VIVA_F T zero() { return kHighest<T>; }
   static VIVA_F T map(T x, double) { return x; }
-  static VIVA_F T join(T a, T b) { return (a < b) | (a != a) ? a : b; }
+  static VIVA_F T join(T a, T b) { return smaller(a, b); }
   static VIVA_F bool better(T a, T than) { return (a < than) | ((a != a) & (than == than)); }
   static VIVA_F T finish(T a, double, double) { return a; }
 };
 template <class T>
 struct max_r : min_r<T> {
   static VIVA_F T zero() { return kLowest<T>; }
-  static VIVA_F T join(T a, T b) { return (a > b) | (a != a) ? a : b; }
+  static VIVA_F T join(T a, T b) { return larger(a, b); }
   static VIVA_F bool better(T a, T than) { return (a > than) | ((a != a) & (than == than)); }
 };
 template <class T>
@@ -153,7 +164,7 @@ struct norm_max_r : norm_1_r<T> {
   using Acc = T;
   static VIVA_F T join(T a, T b) {
     if constexpr (kIsFloat<T>) {
-      return (a > b) | (a != a) ? a : b;
+      return larger(a, b);
     } else {
       return a;
     }
@@ -165,7 +176,7 @@ struct norm_min_r : norm_max_r<T> {
   static VIVA_F T zero() { return kHighest<T>; }
   static VIVA_F T join(T a, T b) {
     if constexpr (kIsFloat<T>) {
-      return (a < b) | (a != a) ? a : b;
+      return smaller(a, b);
     } else {
       return a;
     }
@@ -400,7 +411,10 @@ struct Where {
     for (size_t r = n; r-- > 0;) {
       const T* q = p[r];
 #pragma GCC ivdep
-      for (size_t c = 0; c < cols; ++c) index[c] = (q[c] == best[c]) | (q[c] != q[c]) ? static_cast<Index>(r) : index[c];
+      for (size_t c = 0; c < cols; ++c) {
+        const Index here = q[c] == best[c] ? static_cast<Index>(r) : index[c];
+        index[c] = q[c] != q[c] ? static_cast<Index>(r) : here;
+      }
     }
     for (size_t c = 0; c < cols; ++c) {
       if (have == 0 || P::better(best[c], a[c].value)) a[c] = {best[c], static_cast<int64_t>(at) + index[c]};
@@ -437,7 +451,10 @@ struct LogSum {
     for (size_t r = 0; r < rows; ++r) {
       const T* p = row<T>(x, stride, r);
       const T high = fold_of<max_r<T>>(p, n, 0), m = center(high);
-      const T sum = fold<T>(p, n, T(0), [m](T v) VIVA_INLINE_CALL { return exp_of(v - m); }, [](T u, T v) VIVA_INLINE_CALL { return u + v; });
+      alignas(64) T e[kReduceBlock];
+#pragma GCC ivdep
+      for (size_t i = 0; i < n; ++i) e[i] = exp_of(p[i] - m);
+      const T sum = fold_of<sum_r<T>>(static_cast<const T*>(e), n, 0);
       a[r] = have == 0 ? Acc{high, sum} : added(a[r], {high, sum});
     }
   }

@@ -382,7 +382,40 @@ class Pass {
 
 }  // namespace
 
+namespace {
+
+// The last axes of a small contiguous tensor, without a plan.
+std::optional<Tensor> reduce_small(const Tensor& x, uint32_t axes, bool keepdims, const ReduceCode& code, double param, DType result) {
+  constexpr int64_t kMost = 256;
+  alignas(64) uint8_t acc[kMost * 16];
+  Shape shape;
+  int64_t rows = 1, n = 1;
+  bool inside = false;
+  for (size_t a = 0; a < x.rank(); ++a) {
+    const int64_t d = x.shape()[a];
+    if ((axes >> a & 1) != 0) {
+      inside = true;
+      n *= d;
+      if (keepdims) shape.push_back(1);
+    } else {
+      if (inside) return {};
+      rows *= d;
+      shape.push_back(d);
+    }
+  }
+  if (n > kReduceBlock || n == 0 || rows > kMost || rows * n > 2 * kReduceBlock || !x.contiguous()) return {};
+  Tensor out(x.machine(), shape, result);
+  code.rows(x.raw(), static_cast<ptrdiff_t>(n) * static_cast<ptrdiff_t>(bytes(x.dtype())), static_cast<size_t>(rows), static_cast<size_t>(n), 0, 0, param, acc);
+  code.finish(acc, static_cast<size_t>(rows), static_cast<uint64_t>(n), param, out.raw());
+  return out;
+}
+
+}  // namespace
+
 Tensor reduce(const Tensor& x, uint32_t axes, bool keepdims, const ReduceCode& code, double param, DType compute, DType result) {
+  if (x.dtype() == compute && (code.result == result || (code.result == DType::kU64 && result == DType::kI64))) {
+    if (const auto out = reduce_small(x, axes, keepdims, code, param, result)) return *out;
+  }
   Plan p = make_plan(x, axes);
   // The result lies in the order that the kept axes have in memory.
   Shape shape;
