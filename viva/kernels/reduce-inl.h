@@ -398,26 +398,28 @@ struct Where {
     }
   }
   static void columns(const void* const* x, size_t n, size_t cols, uint64_t at, uint64_t have, double, void* acc) noexcept {
-    using Index = std::conditional_t<sizeof(T) == 1, int8_t, std::conditional_t<sizeof(T) == 2, int16_t, std::conditional_t<sizeof(T) == 4, int32_t, int64_t>>>;
     alignas(64) T best[kReduceColumns];
-    alignas(64) Index index[kReduceColumns];
+    alignas(64) T index[kReduceColumns];  // fewer than kReduceRows: any type holds them
     const T* const* p = reinterpret_cast<const T* const*>(x);
     fold_columns_of<P>(p, n, cols, 0, best);
     Acc* a = static_cast<Acc*>(acc);
     bool better = have == 0;
-    for (size_t c = 0; c < cols; ++c) better |= P::better(best[c], a[c].value);
+    if (have != 0) {
+      for (size_t c = 0; c < cols; ++c) better |= P::better(best[c], a[c].value);
+    }
     if (!better) return;
     for (size_t c = 0; c < cols; ++c) index[c] = 0;
     for (size_t r = n; r-- > 0;) {
       const T* q = p[r];
+      const T this_row = static_cast<T>(r);
 #pragma GCC ivdep
       for (size_t c = 0; c < cols; ++c) {
-        const Index here = q[c] == best[c] ? static_cast<Index>(r) : index[c];
-        index[c] = q[c] != q[c] ? static_cast<Index>(r) : here;
+        const T here = q[c] == best[c] ? this_row : index[c];
+        index[c] = q[c] != q[c] ? this_row : here;
       }
     }
     for (size_t c = 0; c < cols; ++c) {
-      if (have == 0 || P::better(best[c], a[c].value)) a[c] = {best[c], static_cast<int64_t>(at) + index[c]};
+      if (have == 0 || P::better(best[c], a[c].value)) a[c] = {best[c], static_cast<int64_t>(at) + static_cast<int64_t>(index[c])};
     }
   }
   static void join(void* a, uint64_t, const void* b, uint64_t, size_t n) noexcept {

@@ -384,8 +384,8 @@ class Pass {
 
 namespace {
 
-// The last axes of a small contiguous tensor, without a plan.
-std::optional<Tensor> reduce_small(const Tensor& x, uint32_t axes, bool keepdims, const ReduceCode& code, double param, DType result) {
+// The last axes of a small contiguous tensor, without a plan; no tensor where it is none.
+Tensor reduce_small(const Tensor& x, uint32_t axes, bool keepdims, const ReduceCode& code, double param, DType result) {
   constexpr int64_t kMost = 256;
   alignas(64) uint8_t acc[kMost * 16];
   Shape shape;
@@ -414,7 +414,8 @@ std::optional<Tensor> reduce_small(const Tensor& x, uint32_t axes, bool keepdims
 
 Tensor reduce(const Tensor& x, uint32_t axes, bool keepdims, const ReduceCode& code, double param, DType compute, DType result) {
   if (x.dtype() == compute && (code.result == result || (code.result == DType::kU64 && result == DType::kI64))) {
-    if (const auto out = reduce_small(x, axes, keepdims, code, param, result)) return *out;
+    Tensor out = reduce_small(x, axes, keepdims, code, param, result);
+    if (out.defined()) return out;
   }
   Plan p = make_plan(x, axes);
   // The result lies in the order that the kept axes have in memory.
