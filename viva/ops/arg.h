@@ -25,6 +25,7 @@ class Arg {
   const Tensor* tensor() const noexcept { return tensor_; }
   // The number as a tensor without axes.
   Tensor as(const Machine& machine, DType dtype) const;
+  void write(void* to, DType dtype) const noexcept;  // one value of this type
   bool fits(DType dtype) const noexcept;  // of integers
 
  private:

@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "viva/ops/arg.h"
-#include "viva/ops/reduce.h"  // IWYU pragma: export
+#include "viva/ops/arrange.h"  // IWYU pragma: export
+#include "viva/ops/print.h"    // IWYU pragma: export
+#include "viva/ops/reduce.h"   // IWYU pragma: export
 
 // Every verb, a line each. They leave their operands as they are and run on the threads of the first tensor's Machine.
 // Shapes broadcast as NumPy's do, types are promoted as the array API standard says (promote()); f16 and bf16 are computed

@@ -6,9 +6,14 @@ namespace viva {
 
 Tensor Arg::as(const Machine& machine, DType dtype) const {
   Tensor t(machine, {}, dtype);
+  write(t.raw(), dtype);
+  return t;
+}
+
+void Arg::write(void* to, DType dtype) const noexcept {
   with_element(dtype, [&](auto zero) {
     using T = decltype(zero);
-    T& out = *reinterpret_cast<T*>(t.raw());
+    T& out = *static_cast<T*>(to);
     if (kind_ == Kind::kFloat) {
       out = element_cast<double, T>(value_.real());
     } else if (kind_ == Kind::kComplex) {
@@ -19,7 +24,6 @@ Tensor Arg::as(const Machine& machine, DType dtype) const {
       out = element_cast<int64_t, T>(int_);
     }
   });
-  return t;
 }
 
 bool Arg::fits(DType dtype) const noexcept {

@@ -1,0 +1,273 @@
+#include <nanobind/stl/pair.h>
+
+#include <cmath>
+
+#include "python.h"
+
+namespace viva::python {
+
+namespace {
+
+using Unary = Tensor (*)(const Tensor&);
+using Binary = Tensor (*)(const Arg&, const Arg&);
+
+template <Unary kVerb>
+PyObject* unary(PyObject* x) noexcept {
+  return guarded<PyObject*>(nullptr, [&] { return call(kVerb, tensor(x)).release().ptr(); });
+}
+
+template <Binary kVerb>
+PyObject* binary(PyObject* a, PyObject* b) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    const auto x = operand(a), y = operand(b);
+    if (!x || !y) return Py_NewRef(Py_NotImplemented);
+    return call(kVerb, *x, *y).release().ptr();
+  });
+}
+
+// The result is written over the values of `a`, which all views of it see.
+template <Binary kVerb>
+PyObject* in_place(PyObject* a, PyObject* b) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    const auto y = operand(b);
+    if (!y) return Py_NewRef(Py_NotImplemented);
+    const Tensor& x = tensor(a);
+    const nb::object result = call(kVerb, Arg(x), *y);
+    const Tensor& r = tensor(result);
+    if (r.dtype() != x.dtype()) {
+      throw nb::type_error(("in place: values of " + std::string(python_name(r.dtype())) + " do not go into an array of " +
+                            std::string(python_name(x.dtype()))).c_str());
+    }
+    computed(x.count(), [&] {
+      assign(x, r);
+      return Tensor();
+    });
+    return Py_NewRef(a);
+  });
+}
+
+template <Binary kVerb>
+PyObject* power(PyObject* a, PyObject* b, PyObject*) noexcept {
+  return binary<kVerb>(a, b);
+}
+template <Binary kVerb>
+PyObject* power_in_place(PyObject* a, PyObject* b, PyObject*) noexcept {
+  return in_place<kVerb>(a, b);
+}
+
+// & | ^ ~ of bool are those of logic; the verbs take both.
+PyObject* compare(PyObject* a, PyObject* b, int op) noexcept {
+  switch (op) {
+    case Py_LT: return binary<&less>(a, b);
+    case Py_LE: return binary<&less_equal>(a, b);
+    case Py_EQ: return binary<&equal>(a, b);
+    case Py_NE: return binary<&not_equal>(a, b);
+    case Py_GT: return binary<&greater>(a, b);
+    default: return binary<&greater_equal>(a, b);
+  }
+}
+
+const Tensor& single(PyObject* self, const char* what) {
+  const Tensor& x = tensor(self);
+  if (x.count() != 1) {
+    throw nb::type_error((std::string(what) + ": an array of shape " + text(x.shape()) + " has not one value").c_str());
+  }
+  return x;
+}
+
+nb::object scalar(const Tensor& x) {
+  nb::object out;
+  with_element(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_same_v<T, bool>) {
+      out = nb::bool_(x.item<bool>());
+    } else if constexpr (std::is_integral_v<T>) {
+      out = nb::int_(x.item<T>());
+    } else if constexpr (std::is_same_v<T, std::complex<float>> || std::is_same_v<T, std::complex<double>>) {
+      const auto v = x.item<std::complex<double>>();
+      out = nb::steal(PyComplex_FromDoubles(v.real(), v.imag()));
+    } else {
+      out = nb::float_(x.item<double>());
+    }
+  });
+  return out;
+}
+
+int truth(PyObject* self) noexcept {
+  return guarded(-1, [&] {
+    const Tensor& x = tensor(self);
+    if (x.count() != 1) {
+      throw nb::value_error(("bool: the truth of an array of shape " + text(x.shape()) + " is ambiguous (use any() or all())").c_str());
+    }
+    return PyObject_IsTrue(scalar(x).ptr());
+  });
+}
+
+PyObject* as_int(PyObject* self) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    const nb::object v = scalar(single(self, "int"));
+    if (PyComplex_Check(v.ptr())) throw nb::type_error("int: a complex number is none");
+    return PyNumber_Long(v.ptr());
+  });
+}
+PyObject* as_float(PyObject* self) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    const nb::object v = scalar(single(self, "float"));
+    if (PyComplex_Check(v.ptr())) throw nb::type_error("float: a complex number is none");
+    return PyNumber_Float(v.ptr());
+  });
+}
+PyObject* as_index(PyObject* self) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    const Tensor& x = tensor(self);
+    if (x.rank() != 0 || !is_int(x.dtype())) throw nb::type_error("index: only an integer array without axes is an index");
+    return scalar(x).release().ptr();
+  });
+}
+nb::object as_complex(nb::handle self) {
+  const Tensor& x = single(self.ptr(), "complex");
+  const auto v = x.item<std::complex<double>>();
+  return nb::steal(PyComplex_FromDoubles(v.real(), v.imag()));
+}
+
+Py_ssize_t length(PyObject* self) noexcept {
+  return guarded<Py_ssize_t>(-1, [&] {
+    const Tensor& x = tensor(self);
+    if (x.rank() == 0) throw nb::type_error("len: an array without axes has no length");
+    return static_cast<Py_ssize_t>(x.shape()[0]);
+  });
+}
+PyObject* item(PyObject* self, Py_ssize_t i) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    const Tensor& x = tensor(self);
+    if (i < 0 || i >= x.size(0)) throw nb::index_error("index: outside of the array");
+    return wrap(x.select(0, i)).release().ptr();
+  });
+}
+PyObject* iterate(PyObject* self) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    if (tensor(self).rank() == 0) throw nb::type_error("iter: an array without axes has nothing to go through");
+    return PySeqIter_New(self);
+  });
+}
+
+nb::object list_of(const Tensor& x) {
+  if (x.rank() == 0) return scalar(x);
+  nb::list out;
+  for (int64_t i = 0; i < x.shape()[0]; ++i) out.append(list_of(x.select(0, i)));
+  return out;
+}
+
+nb::tuple tuple_of(const Dims& d) {
+  nb::object t = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(d.size())));
+  for (size_t i = 0; i < d.size(); ++i) PyTuple_SET_ITEM(t.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromLongLong(d[i]));
+  return nb::borrow<nb::tuple>(t);
+}
+
+template <class F>
+void* slot(F* f) {
+  return reinterpret_cast<void*>(f);
+}
+
+}  // namespace
+
+void bind_array(nb::module_& m) {
+  static PyType_Slot slots[] = {
+      {Py_nb_add, slot(binary<&add>)},
+      {Py_nb_subtract, slot(binary<&subtract>)},
+      {Py_nb_multiply, slot(binary<&multiply>)},
+      {Py_nb_true_divide, slot(binary<&divide>)},
+      {Py_nb_floor_divide, slot(binary<&floor_divide>)},
+      {Py_nb_remainder, slot(binary<&remainder>)},
+      {Py_nb_power, slot(power<&pow>)},
+      {Py_nb_and, slot(binary<&bitwise_and>)},
+      {Py_nb_or, slot(binary<&bitwise_or>)},
+      {Py_nb_xor, slot(binary<&bitwise_xor>)},
+      {Py_nb_lshift, slot(binary<&bitwise_left_shift>)},
+      {Py_nb_rshift, slot(binary<&bitwise_right_shift>)},
+      {Py_nb_inplace_add, slot(in_place<&add>)},
+      {Py_nb_inplace_subtract, slot(in_place<&subtract>)},
+      {Py_nb_inplace_multiply, slot(in_place<&multiply>)},
+      {Py_nb_inplace_true_divide, slot(in_place<&divide>)},
+      {Py_nb_inplace_floor_divide, slot(in_place<&floor_divide>)},
+      {Py_nb_inplace_remainder, slot(in_place<&remainder>)},
+      {Py_nb_inplace_power, slot(power_in_place<&pow>)},
+      {Py_nb_inplace_and, slot(in_place<&bitwise_and>)},
+      {Py_nb_inplace_or, slot(in_place<&bitwise_or>)},
+      {Py_nb_inplace_xor, slot(in_place<&bitwise_xor>)},
+      {Py_nb_inplace_lshift, slot(in_place<&bitwise_left_shift>)},
+      {Py_nb_inplace_rshift, slot(in_place<&bitwise_right_shift>)},
+      {Py_nb_negative, slot(unary<&negative>)},
+      {Py_nb_positive, slot(unary<&positive>)},
+      {Py_nb_absolute, slot(unary<&viva::abs>)},
+      {Py_nb_invert, slot(unary<&bitwise_invert>)},
+      {Py_nb_bool, slot(truth)},
+      {Py_nb_int, slot(as_int)},
+      {Py_nb_float, slot(as_float)},
+      {Py_nb_index, slot(as_index)},
+      {Py_mp_length, slot(length)},
+      {Py_mp_subscript, slot(subscript)},
+      {Py_mp_ass_subscript, slot(assign_subscript)},
+      {Py_sq_item, slot(item)},
+      {Py_tp_iter, slot(iterate)},
+      {Py_tp_richcompare, slot(compare)},
+      {Py_tp_hash, slot(PyObject_HashNotImplemented)},
+      {Py_bf_getbuffer, slot(get_buffer)},
+      {Py_bf_releasebuffer, slot(release_buffer)},
+      {0, nullptr}};
+
+  nb::class_<Tensor> array(m, "array", nb::is_final(), nb::type_slots(slots),
+                           "Values of one type with any number of axes. Slices, transposes and reshapes share the values.");
+  state().array = reinterpret_cast<PyTypeObject*>(array.ptr());
+  array
+      .def("__init__", [](Tensor* self, nb::handle values, const DTypeObject* dtype) { new (self) Tensor(as_tensor(values, maybe(dtype), true)); },
+           nb::arg("values"), nb::arg("dtype") = nb::none())
+      .def_prop_ro("dtype", [](const Tensor& x) { return dtype_object(x.dtype()); }, "type of the values")
+      .def_prop_ro("device", [](const Tensor&) { return "cpu"; }, "where the values are: \"cpu\"")
+      .def_prop_ro("shape", [](const Tensor& x) { return tuple_of(x.shape()); }, "sizes, outermost axis first")
+      .def_prop_ro("strides", [](const Tensor& x) { return tuple_of(x.strides()); }, "steps along the axes, in values")
+      .def_prop_ro("ndim", [](const Tensor& x) { return x.rank(); }, "number of axes")
+      .def_prop_ro("size", [](const Tensor& x) { return x.count(); }, "number of values")
+      .def_prop_ro("nbytes", [](const Tensor& x) { return x.bytes(); }, "bytes of all values")
+      .def_prop_ro("T", [](const Tensor& x) {
+             if (x.rank() != 2) throw Error(Code::kUsage, "T", "shape " + text(x.shape()) + " is no matrix", "mT, or permute_dims()");
+             return x.transpose(0, 1);
+           }, "the transpose of a matrix, a view")
+      .def_prop_ro("mT", [](const Tensor& x) {
+             if (x.rank() < 2) throw Error(Code::kUsage, "mT", "shape " + text(x.shape()) + " has no two axes");
+             return x.transpose(-2, -1);
+           }, "the last two axes exchanged, a view")
+      .def("__complex__", &as_complex)
+      .def("__repr__", [](const Tensor& x) { return repr(x); })
+      .def("__str__", [](const Tensor& x) { return print(x); })
+      .def("item", [](nb::handle self) { return scalar(single(self.ptr(), "item")); }, "The only value, as a number of Python.")
+      .def("tolist", [](const Tensor& x) { return list_of(x); }, "The values as nested lists.")
+      .def("to_device", [](nb::object self, const std::string& device, nb::handle) {
+             check_device(device);
+             return self;
+           }, nb::arg("device"), nb::kw_only(), nb::arg("stream") = nb::none(), "The array itself: there is one device.")
+      .def("__array_namespace__", [](nb::handle, const std::optional<std::string>& version) {
+             if (version && *version != "2024.12" && *version != "2023.12" && *version != "2022.12" && *version != "2021.12") {
+               throw Error(Code::kUsage, "__array_namespace__", "version " + *version + " of the standard is not here", "2024.12");
+             }
+             return nb::module_::import_("viva");
+           }, nb::kw_only(), nb::arg("api_version") = nb::none())
+      .def("__dlpack_device__", [](const Tensor&) { return std::pair(1, 0); })
+      .def("__dlpack__", [](const Tensor& x, nb::handle, std::optional<std::pair<int, int>> version, std::optional<std::pair<int, int>> device,
+                            std::optional<bool> copy) {
+             if (device && device->first != 1) {
+               PyErr_SetString(PyExc_BufferError, "__dlpack__: the values are on the CPU");
+               throw nb::python_error();
+             }
+             return to_dlpack(copy.value_or(false) ? clone(x) : x, version && version->first >= 1, copy.value_or(false));
+           }, nb::kw_only(), nb::arg("stream") = nb::none(), nb::arg("max_version") = nb::none(), nb::arg("dl_device") = nb::none(),
+           nb::arg("copy") = nb::none())
+      .def("__reduce__", [](nb::handle self) {
+             const Tensor& x = tensor(self);
+             return nb::make_tuple(nb::module_::import_("viva._core").attr("array"), nb::make_tuple(list_of(x), dtype_object(x.dtype())));
+           })
+      .def("__copy__", [](const Tensor& x) { return clone(x); })
+      .def("__deepcopy__", [](const Tensor& x, nb::handle) { return clone(x); });
+}
+
+}  // namespace viva::python

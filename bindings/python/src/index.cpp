@@ -1,0 +1,156 @@
+#include "python.h"
+
+// x[key] and x[key] = value: slices, None, ... and numbers make views; arrays of places and masks go through index().
+namespace viva::python {
+
+namespace {
+
+struct Selected {
+  Tensor view;
+  Dims axes;  // of the view that `places` name
+  std::vector<Tensor> places;
+};
+
+// An item that is an array, or what becomes one: lists, arrays of other libraries.
+bool is_array_like(PyObject* o) {
+  return is_array(o) || PyList_Check(o) || (PyObject_CheckBuffer(o) && !PyBytes_Check(o)) || PyObject_HasAttrString(o, "__dlpack__");
+}
+
+bool is_mask(PyObject* o) { return PyBool_Check(o) || (is_array(o) && tensor(o).dtype() == DType::kBool); }
+
+int64_t whole(PyObject* o) {
+  const Py_ssize_t v = PyNumber_AsSsize_t(o, PyExc_IndexError);
+  if (v == -1 && PyErr_Occurred()) throw nb::python_error();
+  return v;
+}
+
+std::optional<int64_t> bound(PyObject* o) {
+  if (o == Py_None) return std::nullopt;
+  if (!PyIndex_Check(o)) throw nb::type_error("index: slices take integers or None");
+  const Py_ssize_t v = PyNumber_AsSsize_t(o, nullptr);  // what is too large is cut
+  if (v == -1 && PyErr_Occurred()) throw nb::python_error();
+  return v;
+}
+
+Tensor sliced(const Tensor& x, int64_t axis, PyObject* item) {
+  const auto* s = reinterpret_cast<PySliceObject*>(item);
+  const int64_t step = bound(s->step).value_or(1);
+  return x.slice(axis, bound(s->start), bound(s->stop), step);
+}
+
+Selected select(const Tensor& x, PyObject* key) {
+  nb::object single;
+  if (!PyTuple_Check(key)) {
+    single = nb::steal(PyTuple_Pack(1, key));
+    key = single.ptr();
+  }
+  const Py_ssize_t n = PyTuple_GET_SIZE(key);
+  std::vector<nb::object> items;
+  size_t used = 0, ellipses = 0;
+  bool arrays = false;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    nb::object o = nb::borrow(PyTuple_GET_ITEM(key, i));
+    if (!is_array(o.ptr()) && !PyIndex_Check(o.ptr()) && !PySlice_Check(o.ptr()) && o.ptr() != Py_None && o.ptr() != Py_Ellipsis &&
+        is_array_like(o.ptr())) {
+      Tensor t = as_tensor(o, std::nullopt, std::nullopt);
+      o = wrap(t.count() == 0 && PyList_Check(o.ptr()) ? to(t, kDefaultInt) : std::move(t));
+    }
+    if (o.ptr() == Py_Ellipsis) {
+      ++ellipses;
+    } else if (is_mask(o.ptr())) {
+      used += PyBool_Check(o.ptr()) ? 0 : tensor(o).rank();
+      arrays = true;
+    } else if (o.ptr() != Py_None) {
+      if (is_array(o.ptr())) {
+        if (!is_int(tensor(o).dtype())) throw nb::index_error("index: arrays of places are integers or bool");
+        arrays |= tensor(o).rank() > 0;
+      } else if (!PySlice_Check(o.ptr()) && !PyIndex_Check(o.ptr())) {
+        throw nb::index_error("index: only integers, slices, ..., None and arrays of integers or bool name places");
+      }
+      ++used;
+    }
+    items.push_back(std::move(o));
+  }
+  if (ellipses > 1) throw nb::index_error("index: one ... is enough");
+  if (used > x.rank()) {
+    throw Error(Code::kUsage, "index", "more places than shape " + text(x.shape()) + " has axes");
+  }
+  Selected out{x, {}, {}};
+  int64_t axis = 0;
+  for (const nb::object& item : items) {
+    PyObject* o = item.ptr();
+    if (o == Py_Ellipsis) {
+      axis += static_cast<int64_t>(x.rank() - used);
+    } else if (o == Py_None) {
+      out.view = out.view.unsqueeze(axis++);
+    } else if (is_mask(o)) {
+      Tensor mask = PyBool_Check(o) ? Arg(o == Py_True).as(machine(), DType::kBool) : tensor(o);
+      if (mask.rank() == 0) {
+        mask = mask.unsqueeze(0);
+        out.view = out.view.unsqueeze(axis);
+      }
+      for (size_t i = 0; i < mask.rank(); ++i) {
+        const int64_t have = out.view.size(axis + static_cast<int64_t>(i));
+        if (mask.shape()[i] != have) {
+          throw Error(Code::kUsage, "index", "a mask of shape " + text(mask.shape()) + " for shape " + text(x.shape()), "the axes that it stands for must be equal");
+        }
+      }
+      for (Tensor& t : nonzero(mask)) {
+        out.axes.push_back(axis++);
+        out.places.push_back(std::move(t));
+      }
+    } else if (PySlice_Check(o)) {
+      out.view = sliced(out.view, axis++, o);
+    } else if (arrays) {
+      out.axes.push_back(axis++);
+      out.places.push_back(is_array(o) ? tensor(o) : Arg(whole(o)).as(machine(), kDefaultInt));
+    } else {
+      out.view = out.view.select(axis, whole(o));
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+PyObject* subscript(PyObject* self, PyObject* key) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    const Tensor& x = tensor(self);
+    if (PyLong_CheckExact(key)) return wrap(x.select(0, whole(key))).release().ptr();
+    if (PySlice_Check(key) && x.rank() > 0) return wrap(sliced(x, 0, key)).release().ptr();
+    Selected s = select(x, key);
+    if (s.places.empty()) return wrap(std::move(s.view)).release().ptr();
+    Tensor out;
+    {
+      nb::gil_scoped_release free;
+      out = index(s.view, s.axes, s.places);
+    }
+    return wrap(std::move(out)).release().ptr();
+  });
+}
+
+int assign_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept {
+  return guarded(-1, [&] {
+    if (value == nullptr) throw nb::type_error("index: an array's values cannot be deleted");
+    const Selected s = select(tensor(self), key);
+    Tensor converted;
+    std::optional<Arg> v = operand(value);
+    if (!v) {
+      converted = as_tensor(value, std::nullopt, std::nullopt);
+      v = Arg(converted);
+    }
+    if (!v->fits(s.view.dtype())) {
+      PyErr_SetString(PyExc_OverflowError, ("index: the number does not fit in " + std::string(python_name(s.view.dtype()))).c_str());
+      throw nb::python_error();
+    }
+    nb::gil_scoped_release free;
+    if (s.places.empty()) {
+      assign(s.view, *v);
+    } else {
+      index_assign(s.view, s.axes, s.places, *v);
+    }
+    return 0;
+  });
+}
+
+}  // namespace viva::python

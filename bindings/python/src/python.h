@@ -1,0 +1,106 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/variant.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "viva/ops/ops.h"
+
+// What the parts of the module share. An array of Python is a viva::Tensor inside an object of the final class `array`.
+namespace viva::python {
+
+namespace nb = nanobind;
+
+// One for each type of values; `x.dtype is viva.float32` holds.
+struct DTypeObject {
+  DType type;
+};
+
+// What lives as long as the interpreter does.
+struct State {
+  Machine machine;
+  PyTypeObject* array = nullptr;
+  PyObject* dtypes[kDTypes.size()] = {};
+};
+State& state();
+inline const Machine& machine() { return state().machine; }
+
+inline std::string_view python_name(DType t) { return plain_name(t); }
+nb::object dtype_object(DType t);
+inline DType dtype_or(const DTypeObject* t, DType otherwise) { return t == nullptr ? otherwise : t->type; }
+inline std::optional<DType> maybe(const DTypeObject* t) { return t == nullptr ? std::nullopt : std::optional(t->type); }
+// Throws where it is neither None nor "cpu".
+void check_device(const std::optional<std::string>& device);
+
+inline bool is_array(PyObject* o) noexcept { return Py_TYPE(o) == state().array; }
+inline Tensor& tensor(nb::handle o) noexcept { return *nb::inst_ptr<Tensor>(o); }
+// The array around a tensor, without nanobind's search for an existing one.
+inline nb::object wrap(Tensor&& t) {
+  nb::object o = nb::inst_alloc(reinterpret_cast<PyObject*>(state().array));
+  new (nb::inst_ptr<Tensor>(o)) Tensor(std::move(t));
+  nb::inst_mark_ready(o);
+  return o;
+}
+
+// An array or a number of Python as an operand; empty for anything else. Throws OverflowError past 64 bits.
+std::optional<Arg> operand(PyObject* o);
+
+// From fewer values on than a change of threads costs, the interpreter's lock is kept.
+inline constexpr int64_t kLockedValues = 2048;
+template <class F>
+Tensor computed(int64_t values, F f) {
+  if (values <= kLockedValues) return f();
+  nb::gil_scoped_release free;
+  return f();
+}
+inline int64_t values_of(const Arg& a) { return a.tensor() == nullptr ? 1 : a.tensor()->count(); }
+
+// A call of an elementwise verb: what is wrong with it is either the shapes (ValueError) or the types (TypeError).
+nb::object call(Tensor (*verb)(const Tensor&), const Tensor& x);
+nb::object call(Tensor (*verb)(const Arg&, const Arg&), const Arg& a, const Arg& b);
+
+// int or a sequence of them.
+using Ints = std::variant<int64_t, std::vector<int64_t>>;
+inline Dims dims(const Ints& v) {
+  return v.index() == 0 ? Dims{std::get<0>(v)} : Dims(std::span<const int64_t>(std::get<1>(v)));
+}
+
+// exchange.cpp
+Tensor as_tensor(nb::handle object, std::optional<DType> dtype, std::optional<bool> copy);
+Tensor from_dlpack(nb::handle object, std::optional<bool> copy);
+nb::object to_dlpack(const Tensor& t, bool versioned, bool copied);
+int get_buffer(PyObject* self, Py_buffer* view, int flags) noexcept;
+void release_buffer(PyObject* self, Py_buffer* view) noexcept;
+
+// index.cpp
+PyObject* subscript(PyObject* self, PyObject* key) noexcept;
+int assign_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept;
+
+// The parts of the module.
+void bind_errors();
+void bind_array(nb::module_& m);
+void bind_functions(nb::module_& m);
+void bind_dtypes(nb::module_& m);
+
+// Sets the Python exception for the C++ one that is being handled.
+void raise_current() noexcept;
+// Runs f; what it throws becomes a Python exception and `failed` is returned.
+template <class R, class F>
+R guarded(R failed, F f) noexcept {
+  try {
+    return f();
+  } catch (...) {
+    raise_current();
+    return failed;
+  }
+}
+
+}  // namespace viva::python

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "viva/ops/arg.h"
+
+// Verbs that move values: what ops.h says of all verbs holds. Views where they can be (noted), new tensors else.
+namespace viva {
+
+// ---- places named by integer tensors (any integer type; negative ones count from the end) ----
+
+// The values where `places` meet along `axes` (ascending). The places broadcast together; their axes stand where those of x
+// were if these are neighbours, else in front: NumPy's rule for x[..., places, ...].
+Tensor index(const Tensor& x, const Dims& axes, const std::vector<Tensor>& places);
+// Writes there; of several values for one place the last stays.
+void index_assign(const Tensor& x, const Dims& axes, const std::vector<Tensor>& places, const Arg& values);
+Tensor take(const Tensor& x, const Tensor& places, int64_t axis);             // whole slices along an axis
+Tensor take_along_axis(const Tensor& x, const Tensor& places, int64_t axis = -1);  // one place for each value
+std::vector<Tensor> nonzero(const Tensor& x);                                 // one tensor of places for each axis
+// Where x2 would go into the sorted x1: before (left) or after what is equal. `sorter`: x1[sorter] is what is sorted.
+Tensor searchsorted(const Tensor& x1, const Tensor& x2, bool right = false, const Tensor& sorter = {});
+
+// ---- moving, copying, cutting ----
+Tensor repeat(const Tensor& x, int64_t times, std::optional<int64_t> axis = {});        // each value; no axis: of the flat x
+Tensor repeat(const Tensor& x, const Tensor& times, std::optional<int64_t> axis = {});  // each value times[i] times
+Tensor tile(const Tensor& x, const Dims& times);                                        // the whole x
+Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes);                     // no axes: the flat x, by one shift
+Tensor tril(const Tensor& x, int64_t diagonal = 0);                                     // 0 above a diagonal
+Tensor triu(const Tensor& x, int64_t diagonal = 0);                                     // 0 below it
+Tensor diff(const Tensor& x, int64_t axis = -1, int64_t times = 1);                     // of neighbours
+Tensor moveaxis(const Tensor& x, const Dims& from, const Dims& to);                     // a view
+std::vector<Tensor> broadcast_arrays(const std::vector<Tensor>& all);                   // views
+std::vector<Tensor> meshgrid(const std::vector<Tensor>& lines, bool matrix_order = false);  // views; false: x before y
+std::vector<Tensor> unstack(const Tensor& x, int64_t axis = 0);                         // views
+
+}  // namespace viva
