@@ -59,7 +59,7 @@ std::string unique_text(const Decimal& v, std::chars_format format) {
 class Column {
  public:
   Column(const std::vector<Decimal>& all, bool plus, double cutoff) : plus_(plus) {
-    double high = 0, low = INFINITY;
+    double high = 0, low = INFINITY, high_exact = 0, low_exact = INFINITY;
     size_t finite = 0;
     bool special_minus = false, special = false;
     size_t widest = 0;
@@ -74,8 +74,11 @@ class Column {
       if (v.exact == 0) continue;
       high = std::max(high, std::fabs(v.shortest));
       low = std::min(low, std::fabs(v.shortest));
+      high_exact = std::max(high_exact, std::fabs(v.exact));
+      low_exact = std::min(low_exact, std::fabs(v.exact));
     }
-    exponent_ = high != 0 && (high >= cutoff || low < 0.0001 || high / low > 1000);
+    const double ratio = cutoff < 1e8 ? static_cast<float>(high_exact) / static_cast<float>(low_exact) : high / low;  // as in the type
+    exponent_ = high != 0 && (high >= cutoff || low < 0.0001 || ratio > 1000);
     for (const Decimal& v : all) {
       if (!std::isfinite(v.exact)) continue;
       const std::string s = number(v);
@@ -98,11 +101,15 @@ class Column {
       return fmt::format("{:>{}}", s, left_ + right_ + 1);
     }
     std::string s = number(v);
+    if (exponent_ && s.find('e') - s.find('.') - 1 < digits_) {  // further digits are those of the value, no zeros
+      char text[64];
+      const bool plus = s[0] == '+';
+      s.assign(text, std::to_chars(text, text + sizeof text, v.exact, std::chars_format::scientific, static_cast<int>(digits_)).ptr);
+      if (plus) s.insert(0, 1, '+');
+    }
     s.insert(0, left_ - s.find('.'), ' ');
     if (exponent_) {
-      size_t e = s.find('e');
-      s.insert(e, left_ + 1 + digits_ - e, '0');
-      e = s.find('e');
+      const size_t e = s.find('e');
       s.insert(e + 2, exponent_digits_ - (s.size() - e - 2), '0');
     }
     s.append(left_ + 1 + right_ - s.size(), ' ');

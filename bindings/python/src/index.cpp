@@ -50,7 +50,8 @@ Selected select(const Tensor& x, PyObject* key) {
   bool arrays = false;
   for (Py_ssize_t i = 0; i < n; ++i) {
     nb::object o = nb::borrow(PyTuple_GET_ITEM(key, i));
-    if (!is_array(o.ptr()) && !PyIndex_Check(o.ptr()) && !PySlice_Check(o.ptr()) && o.ptr() != Py_None && o.ptr() != Py_Ellipsis &&
+    // Arrays of other libraries are indices too (__index__), of which only those without axes mean it.
+    if (!is_array(o.ptr()) && !PyLong_Check(o.ptr()) && !PySlice_Check(o.ptr()) && o.ptr() != Py_None && o.ptr() != Py_Ellipsis &&
         is_array_like(o.ptr())) {
       Tensor t = as_tensor(o, std::nullopt, std::nullopt);
       o = wrap(t.count() == 0 && PyList_Check(o.ptr()) ? to(t, kDefaultInt) : std::move(t));

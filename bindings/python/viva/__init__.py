@@ -22,4 +22,10 @@ from ._info import __array_namespace_info__  # noqa: F401
 __array_api_version__ = "2024.12"
 __version__ = "0.1.0"
 
+
+def clip(x, /, min=None, max=None):
+    """Values cut to a range; NaN stays NaN."""
+    return _core.clip(x, min, max)
+
+
 _sys.modules[__name__ + ".linalg"] = linalg

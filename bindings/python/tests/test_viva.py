@@ -1,0 +1,228 @@
+"""pip install './bindings/python[test]' && pytest bindings/python/tests. What needs torch is skipped where there is none."""
+
+import copy
+import gc
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import viva
+
+DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
+          "complex64", "complex128"]
+
+
+def values(dtype, shape, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 100, shape) if dtype != "bool" else rng.integers(0, 2, shape)
+    return np.asarray(x, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numpy_memory_is_shared_both_ways(dtype):
+    n = values(dtype, (4, 6))[::2, ::-3]
+    for x in (viva.asarray(n), viva.from_dlpack(n)):
+        assert x.dtype is getattr(viva, dtype)
+        assert x.shape == n.shape
+        back = np.asarray(x)
+        assert back.dtype == n.dtype and np.shares_memory(back, n)
+        assert np.array_equal(back, n)
+        dl = np.from_dlpack(x)
+        assert np.shares_memory(dl, n) and np.array_equal(dl, n)
+        n[0, 0] = not n[0, 0] if dtype == "bool" else n[0, 0] + 1
+        assert np.asarray(x)[0, 0] == n[0, 0]
+
+
+def test_shared_memory_lives_as_long_as_a_view():
+    n = np.arange(1000, dtype=np.float64)
+    x = viva.asarray(n)[10:20]
+    del n
+    gc.collect()
+    assert np.asarray(x).tolist() == list(range(10, 20))
+    m = np.asarray(viva.arange(1000, dtype=viva.float64))
+    gc.collect()
+    assert m[999] == 999
+
+
+def test_read_only_memory_is_copied():
+    n = np.arange(4)
+    n.flags.writeable = False
+    x = viva.asarray(n)
+    x[0] = 7
+    assert n[0] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        viva.asarray(n, copy=False)
+
+
+def test_torch():
+    torch = pytest.importorskip("torch")
+    t = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    x = viva.from_dlpack(t.T)
+    x[0, 0] = 9
+    assert t[0, 0] == 9
+    back = torch.from_dlpack(x)
+    assert back.data_ptr() == t.data_ptr() and back.shape == (3, 2)
+    b = torch.ones(3, dtype=torch.bfloat16)
+    assert viva.from_dlpack(b).dtype is viva.bfloat16
+
+
+KEYS = [0, -1, slice(None), slice(1, 4), slice(None, None, -1), slice(5, 0, -2), ..., None, (0, 1), (..., 0), (0, ..., None),
+        (slice(1, 3), None, 2), (slice(None), slice(None, None, 2), -1), np.array([0, 2, 2]), (slice(None), np.array([[0, 1], [2, -1]])),
+        (np.array([0, 1]), np.array([1, 2])), (np.array([0, 1]), slice(None), np.array([1, 2])), (0, slice(None), np.array([1, 2])),
+        (slice(None), 1, np.array([1, 2])), [0, 1], (np.array([[0], [1]]), np.array([1, 2]), 3), True, False, (None, np.array([1]), ...)]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_indexing_is_numpys(key):
+    n = np.arange(5 * 6 * 7, dtype=np.int64).reshape(5, 6, 7)
+    x = viva.asarray(n.copy())
+    assert np.array_equal(np.asarray(x[key]), n[key]), key
+    n[key] = -1
+    x[key] = -1
+    assert np.array_equal(np.asarray(x), n)
+    some = np.arange(n[key].size).reshape(n[key].shape)
+    n[key] = some
+    x[key] = viva.asarray(some)
+    assert np.array_equal(np.asarray(x), n)
+
+
+def test_masks():
+    n = np.arange(24).reshape(2, 3, 4)
+    for mask, key in ((n % 3 == 0, lambda m: m), (n[:, :, 0] > 3, lambda m: m), (n[0, :, 0] > 3, lambda m: (slice(None), m)),
+                      (n[0, 0] > 1, lambda m: (..., m))):
+        x = viva.asarray(n.copy())
+        k = key(viva.asarray(mask))
+        assert np.array_equal(np.asarray(x[k]), n[key(mask)])
+        m = n.copy()
+        m[key(mask)] = 0
+        x[k] = 0
+        assert np.array_equal(np.asarray(x), m)
+
+
+def test_index_errors():
+    x = viva.zeros((2, 3))
+    for key in (2, -3, (0, 3), (0, 0, 0), (..., ...), viva.asarray([5]), 1.0, viva.asarray([1.0]), "a", viva.ones(3, dtype=viva.bool)):
+        with pytest.raises(IndexError):
+            x[key]
+    with pytest.raises(TypeError):
+        len(viva.asarray(1))
+    with pytest.raises(TypeError):
+        iter(viva.asarray(1))
+
+
+def test_views_and_in_place():
+    x = viva.zeros((3, 4))
+    x[1] += 2
+    row = x[1]
+    row *= 3
+    x.T[0, 1] = -1
+    assert np.array_equal(np.asarray(x), [[0, 0, 0, 0], [-1, 6, 6, 6], [0, 0, 0, 0]])
+    y = viva.arange(4)
+    with pytest.raises(TypeError, match="int64"):
+        y += 0.5
+    z = y
+    z += 1
+    assert z is y and y.tolist() == [1, 2, 3, 4]
+    z[1:] += z[:-1]  # overlapping
+    assert z.tolist() == [1, 3, 5, 7]
+
+
+def test_errors_carry_the_message():
+    with pytest.raises(ValueError, match=r"add: shapes \(2,\) and \(3,\) do not broadcast"):
+        viva.ones(2) + viva.ones(3)
+    with pytest.raises(TypeError, match="bitwise_and"):
+        viva.bitwise_and(viva.ones(2), viva.ones(2))
+    with pytest.raises(TypeError, match="sin"):
+        viva.sin(viva.ones(2), 1)
+    with pytest.raises(TypeError):
+        viva.ones(2) + "a"
+    with pytest.raises(OverflowError):
+        viva.ones(2, dtype=viva.uint8) + 300
+    with pytest.raises(OverflowError):
+        viva.asarray(2**70)
+    with pytest.raises(MemoryError):
+        viva.empty(2**50)
+    with pytest.raises(ValueError):
+        viva.empty((2**40, 2**40))
+    with pytest.raises(ValueError):
+        viva.zeros(-1)
+    with pytest.raises(ValueError, match="cpu"):
+        viva.zeros(1, device="gpu")
+    with pytest.raises(ValueError):
+        viva.asarray([[1], [1, 2]])
+    with pytest.raises(ValueError):
+        viva.concat([viva.ones(2), viva.ones((2, 2))])
+
+
+def test_numbers_and_python():
+    assert bool(viva.asarray(3)) and not bool(viva.asarray(0.0))
+    assert int(viva.asarray(-2.5)) == -2 and float(viva.asarray([1.5])) == 1.5 and complex(viva.asarray(1j)) == 1j
+    assert [1, 2, 3][viva.asarray(1)] == 2
+    with pytest.raises(TypeError):
+        [1, 2, 3][viva.asarray(1.0)]
+    with pytest.raises(ValueError):
+        bool(viva.ones(2))
+    with pytest.raises(TypeError):
+        float(viva.asarray(1j))
+    with pytest.raises(TypeError):
+        hash(viva.ones(1))
+    assert (viva.ones(1) == "a") is False and (viva.ones(1) != None) is True  # noqa: E711
+    assert 2 - viva.asarray(1) == 1 and 2.0 / viva.asarray([4.0]) == 0.5 and 2 ** viva.asarray(3) == 8
+    assert [int(v) for v in viva.arange(3)] == [0, 1, 2]
+    assert viva.asarray([viva.asarray(1), viva.asarray(2)]).tolist() == [1, 2]
+    x = viva.asarray([[1.5, 2.0]], dtype=viva.float64)
+    for y in (pickle.loads(pickle.dumps(x)), copy.copy(x), copy.deepcopy(x)):
+        assert y.dtype is viva.float64 and y.tolist() == x.tolist()
+        y[0, 0] = 0
+    assert x[0, 0] == 1.5
+    assert pickle.loads(pickle.dumps(viva.float16)) is viva.float16
+    assert viva.asarray(2**63).dtype is viva.uint64
+    assert viva.arange(2**62, 2**62 + 3).tolist() == [2**62, 2**62 + 1, 2**62 + 2]
+
+
+def test_repr_is_numpys():
+    rng = np.random.default_rng(1)
+    cases = [np.arange(3), np.arange(12.0).reshape(3, 4), rng.normal(size=(3, 7)), rng.normal(size=(2, 3, 20)).astype("f4"),
+             rng.normal(size=(30, 40)), rng.normal(size=2000).astype("f4"), rng.normal(size=(5,)) * 1e10, np.array([1e-7, 1.0]),
+             np.array([np.nan, 1.5, -np.inf]), np.array([np.nan]), np.array([np.inf, -1e-9]), np.array(5), np.array(2.0), np.array(True),
+             np.array([True, False]), np.zeros((0,)), np.zeros((2, 0), dtype="f4"), np.array([1 + 2j, -0.5j]),
+             rng.normal(size=6).astype("c8"), rng.normal(size=9).astype("f2"), np.array([0.1, 0.2, 0.30000001], dtype="f4"),
+             rng.integers(-1000, 1000, (4, 30)), rng.integers(0, 255, (3, 3)).astype("u1"), np.arange(3000).reshape(3, 10, 100),
+             np.array([1e6, 1.0], dtype="f4"), np.array([123456.0, 0.5], dtype="f4"), np.array([0.0001, 0.1], dtype="f4"),
+             np.array([-0.0, 0.0]), np.full((2, 30), 1 / 3)]
+    for n in cases:
+        assert repr(viva.asarray(n)) == repr(n)
+        if n.ndim:
+            assert str(viva.asarray(n)) == str(n)
+
+
+def test_every_elementwise_function_follows_numpy_names():
+    x = viva.asarray([0.25, 0.5], dtype=viva.float64)
+    n = np.asarray(x)
+    for name in ("sin", "exp", "sqrt", "log1p", "floor", "abs", "square"):
+        assert np.allclose(np.asarray(getattr(viva, name)(x)), getattr(np, name)(n))
+    assert np.allclose(np.asarray(viva.clip(x, 0.3)), [0.3, 0.5])
+    assert viva.where(x > 0.3, x, 0).tolist() == [0.0, 0.5]
+
+
+def test_the_lock_is_released():
+    """Another thread runs while a large kernel does."""
+    x = viva.full(20_000_000, 0.5)
+    ticks, done = [0], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            ticks[0] += 1
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        before = ticks[0]
+        viva.tan(x)
+        during = ticks[0] - before
+    finally:
+        done.set()
+        thread.join()
+    assert during > 100
