@@ -217,6 +217,8 @@ Tensor from_buffer(PyObject* object, std::optional<bool> copy) {
 // ---- numbers and nested sequences ----
 
 bool is_number(PyObject* o) { return PyBool_Check(o) || PyLong_Check(o) || PyFloat_Check(o) || PyComplex_Check(o); }
+// A number of another library keeps its type, even where it is also one of Python (numpy.float64).
+bool is_plain_number(PyObject* o) { return is_number(o) && !PyObject_CheckBuffer(o); }
 bool is_sequence(PyObject* o) { return PyList_Check(o) || PyTuple_Check(o) || PyRange_Check(o); }
 
 struct Nested {
@@ -346,7 +348,7 @@ Tensor as_tensor(nb::handle object, std::optional<DType> dtype, std::optional<bo
   bool fresh = false;
   if (is_array(o)) {
     t = tensor(object);
-  } else if (is_number(o) || is_sequence(o)) {
+  } else if (is_plain_number(o) || is_sequence(o)) {
     if (!copy.value_or(true)) throw Error(Code::kUsage, "asarray", "numbers of Python are copied", "copy=None, or copy=True");
     return from_sequence(object, dtype);
   } else if (PyObject_CheckBuffer(o)) {

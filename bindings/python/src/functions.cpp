@@ -204,7 +204,7 @@ void bind_creation(nb::module_& m) {
           if (indexing != "xy" && indexing != "ij") throw Error(Code::kUsage, "meshgrid", "indexing \"" + indexing + "\"", "\"xy\" or \"ij\"");
           std::vector<Tensor> lines;
           for (const nb::handle h : arrays) lines.push_back(nb::cast<Tensor>(h));
-          return tuple_of(meshgrid(lines, indexing == "ij"));
+          return meshgrid(lines, indexing == "ij");
         }, nb::arg("arrays"), nb::kw_only(), nb::arg("indexing") = "xy", "The coordinates of all points of a grid.");
   m.def("astype", [](const Tensor& x, const DTypeObject& dtype, bool copy, const Device& device) {
           check_device(device);
@@ -221,7 +221,7 @@ void bind_manipulation(nb::module_& m) {
   m.def("broadcast_arrays", [](const nb::args& arrays) {
           std::vector<Tensor> all;
           for (const nb::handle h : arrays) all.push_back(nb::cast<Tensor>(h));
-          return tuple_of(broadcast_arrays(all));
+          return broadcast_arrays(all);
         }, "Views of the arrays, all of one shape.");
   m.def("concat", [](const std::vector<Tensor>& arrays, std::optional<int64_t> axis) {
           if (axis) return concat(arrays, *axis);
