@@ -112,13 +112,63 @@ Selected select(const Tensor& x, PyObject* key) {
   return out;
 }
 
+// A key of numbers, slices, None and ... alone, in one pass; empty for any other.
+std::optional<Tensor> simple_view(const Tensor& x, PyObject* key) {
+  PyObject* const* items = PyTuple_Check(key) ? &PyTuple_GET_ITEM(key, 0) : &key;
+  const Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1;
+  size_t used = 0;
+  bool dots = false;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* o = items[i];
+    if (o == Py_Ellipsis) {
+      if (dots) return std::nullopt;
+      dots = true;
+    } else if (PyLong_CheckExact(o) || PySlice_Check(o)) {
+      ++used;
+    } else if (o != Py_None) {
+      return std::nullopt;
+    }
+  }
+  if (used > x.rank()) return std::nullopt;  // the long way says so
+  Shape shape;
+  Strides strides;
+  int64_t offset = 0;
+  bool none = false;  // of the values
+  size_t axis = 0;
+  const auto keep = [&](size_t until) {
+    for (; axis < until; ++axis) shape.push_back(x.shape()[axis]), strides.push_back(x.strides()[axis]);
+  };
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* o = items[i];
+    if (o == Py_Ellipsis) {
+      keep(axis + x.rank() - used);
+    } else if (o == Py_None) {
+      shape.push_back(1), strides.push_back(1);
+    } else if (PySlice_Check(o)) {
+      Py_ssize_t start, stop, step;
+      if (PySlice_Unpack(o, &start, &stop, &step) != 0) throw nb::python_error();
+      const Py_ssize_t length = PySlice_AdjustIndices(x.shape()[axis], &start, &stop, step);
+      shape.push_back(length);
+      strides.push_back(length <= 1 ? x.strides()[axis] : x.strides()[axis] * step);
+      none |= length == 0;
+      if (length != 0) offset += start * x.strides()[axis];
+      ++axis;
+    } else {
+      const int64_t size = x.shape()[axis], wanted = whole(o), k = wanted < 0 ? wanted + size : wanted;
+      if (k < 0 || k >= size) return std::nullopt;
+      offset += k * x.strides()[axis++];
+    }
+  }
+  keep(x.rank());
+  return Tensor(x.buffer(), x.raw() + (none ? 0 : offset * static_cast<int64_t>(bytes(x.dtype()))), x.dtype(), shape, strides);
+}
+
 }  // namespace
 
 PyObject* subscript(PyObject* self, PyObject* key) noexcept {
   return guarded<PyObject*>(nullptr, [&] {
     const Tensor& x = tensor(self);
-    if (PyLong_CheckExact(key)) return wrap(x.select(0, whole(key))).release().ptr();
-    if (PySlice_Check(key) && x.rank() > 0) return wrap(sliced(x, 0, key)).release().ptr();
+    if (auto view = simple_view(x, key)) return wrap(std::move(*view)).release().ptr();
     Selected s = select(x, key);
     if (s.places.empty()) return wrap(std::move(s.view)).release().ptr();
     Tensor out;

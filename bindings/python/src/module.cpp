@@ -25,7 +25,7 @@ PyObject* exception_for(const Error& e) {
     case Code::kResource: return PyExc_MemoryError;
     case Code::kInternal: return PyExc_SystemError;
     case Code::kUsage:
-      if (e.operation() == "index" || e.operation() == "select" || e.operation() == "take") return PyExc_IndexError;
+      if (e.operation() == "index" || e.operation() == "select" || e.operation() == "take" || e.operation() == "expand_dims") return PyExc_IndexError;
       return PyExc_ValueError;
     default: return PyExc_RuntimeError;
   }
