@@ -264,37 +264,7 @@ std::vector<Tensor> nonzero(const Tensor& x) {
 }
 
 Tensor searchsorted(const Tensor& x1, const Tensor& x2, bool right, const Tensor& sorter) {
-  check_defined(x1, "searchsorted");
-  check_defined(x2, "searchsorted");
-  if (x1.rank() != 1) throw Error(Code::kUsage, "searchsorted", fmt::format("shape {} is no line", text(x1.shape())), "x1 has one axis");
-  const DType type = promote(x1.dtype(), x2.dtype(), "searchsorted");
-  if (is_complex(type) || is_bool(type)) throw Error(Code::kUsage, "searchsorted", fmt::format("{} values have no order", name(type)));
-  const Tensor sorted = contiguous(to(sorter.defined() ? take(x1, sorter, 0) : x1, type)), wanted = contiguous(to(x2, type));
-  const Tensor out(x2.machine(), x2.shape(), DType::kI64);
-  int64_t* to = out.data<int64_t>();
-  with_element(type, [&](auto zero) {
-    using T = decltype(zero);
-    if constexpr (std::is_integral_v<T> || std::is_floating_point_v<T> || std::is_same_v<T, F16> || std::is_same_v<T, BF16>) {
-      using C = std::conditional_t<std::is_same_v<T, F16> || std::is_same_v<T, BF16>, float, T>;
-      const T *s = reinterpret_cast<const T*>(sorted.raw()), *w = reinterpret_cast<const T*>(wanted.raw());
-      const auto below = [](C a, C b) { return a < b || (b != b && a == a); };  // NaN comes last
-      for (int64_t i = 0, n = out.count(); i < n; ++i) {
-        const C v = static_cast<C>(w[i]);
-        int64_t low = 0, high = sorted.count();
-        while (low < high) {
-          const int64_t mid = low + (high - low) / 2;
-          const C m = static_cast<C>(s[mid]);
-          if (right ? !below(v, m) : below(m, v)) {
-            low = mid + 1;
-          } else {
-            high = mid;
-          }
-        }
-        to[i] = low;
-      }
-    }
-  });
-  return out;
+  return searchsorted(take(x1, sorter, 0), x2, right);
 }
 
 Tensor repeat(const Tensor& x, const Tensor& times, std::optional<int64_t> axis) {

@@ -18,8 +18,7 @@ void index_assign(const Tensor& x, const Dims& axes, const std::vector<Tensor>& 
 Tensor take(const Tensor& x, const Tensor& places, int64_t axis);             // whole slices along an axis
 Tensor take_along_axis(const Tensor& x, const Tensor& places, int64_t axis = -1);  // one place for each value
 std::vector<Tensor> nonzero(const Tensor& x);                                 // one tensor of places for each axis
-// Where x2 would go into the sorted x1: before (left) or after what is equal. `sorter`: x1[sorter] is what is sorted.
-Tensor searchsorted(const Tensor& x1, const Tensor& x2, bool right = false, const Tensor& sorter = {});
+Tensor searchsorted(const Tensor& x1, const Tensor& x2, bool right, const Tensor& sorter);  // x1[sorter] is what is sorted
 
 // ---- moving, copying, cutting ----
 Tensor repeat(const Tensor& x, int64_t times, std::optional<int64_t> axis = {});        // each value; no axis: of the flat x

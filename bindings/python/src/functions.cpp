@@ -298,7 +298,7 @@ void bind_places(nb::module_& m) {
         "The places of what is not 0: an array for each axis.");
   m.def("searchsorted", [](const Tensor& x1, const Tensor& x2, const std::string& side, const Tensor* sorter) {
           if (side != "left" && side != "right") throw Error(Code::kUsage, "searchsorted", "side \"" + side + "\"", "\"left\" or \"right\"");
-          return searchsorted(x1, x2, side == "right", sorter == nullptr ? Tensor() : *sorter);
+          return sorter == nullptr ? searchsorted(x1, x2, side == "right") : searchsorted(x1, x2, side == "right", *sorter);
         }, nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("side") = "left", nb::arg("sorter") = nb::none(), Released(),
         "Where values go into the sorted x1.");
 }
