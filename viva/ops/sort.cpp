@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <memory>
+#include <tuple>
 
 #include "viva/ops/ops.h"
 
@@ -269,11 +270,14 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
 Histogram histogram(const Tensor& x, int64_t bins, std::optional<std::pair<double, double>> limits) {
   check_real(x, "histogram");
   if (bins < 1 || bins > int64_t{1} << 40) throw Error(Code::kUsage, "histogram", fmt::format("{} bins", bins));
-  if (!limits) {
-    limits = x.count() == 0 ? std::pair(0.0, 1.0) : std::pair(min(is_bool(x.dtype()) ? to(x, DType::kU8) : x).item<double>(), max(is_bool(x.dtype()) ? to(x, DType::kU8) : x).item<double>());
-    if (limits->first == limits->second) limits = {limits->first - 0.5, limits->second + 0.5};
+  double low = 0, high = 1;
+  if (limits) {
+    std::tie(low, high) = *limits;
+  } else if (x.count() != 0) {
+    const Tensor numbers = is_bool(x.dtype()) ? to(x, DType::kU8) : x;
+    low = min(numbers).item<double>(), high = max(numbers).item<double>();
+    if (low == high) low -= 0.5, high += 0.5;
   }
-  const auto [low, high] = *limits;
   if (!std::isfinite(low) || !std::isfinite(high) || low >= high || !std::isfinite(high - low)) {
     throw Error(Code::kUsage, "histogram", fmt::format("the limits {} and {}", low, high), "finite and in order; name them where values are not finite");
   }
