@@ -3,7 +3,7 @@
 #include "viva/kernels/math-inl.h"
 
 template <class T>
-constexpr bool kIsComplex = !std::is_arithmetic_v<T>;
+constexpr bool kIsComplex = requires { typename T::value_type; };
 template <class T>
 constexpr bool kIsFloat = std::is_floating_point_v<T>;
 
@@ -150,27 +150,34 @@ struct rsqrt_f {
   struct NAME##_f {     \
     VIVA_F auto operator()(auto x) const { return std::NAME(x); } \
   };
-VIVA_LIBM(sin) VIVA_LIBM(cos) VIVA_LIBM(tan) VIVA_LIBM(asin) VIVA_LIBM(acos) VIVA_LIBM(atan)
-VIVA_LIBM(sinh) VIVA_LIBM(cosh) VIVA_LIBM(asinh) VIVA_LIBM(acosh) VIVA_LIBM(atanh)
+VIVA_LIBM(asin) VIVA_LIBM(acos) VIVA_LIBM(atan) VIVA_LIBM(sinh) VIVA_LIBM(cosh) VIVA_LIBM(asinh) VIVA_LIBM(acosh) VIVA_LIBM(atanh)
+VIVA_LIBM(log10)
 #undef VIVA_LIBM
-// f32 by the functions of math-inl.h, the rest by the C library's.
-#define VIVA_FAST(NAME)                                  \
-  VIVA_F auto NAME##_of(auto x) {                        \
-    if constexpr (std::is_same_v<decltype(x), float>) {  \
-      return NAME##_fast(x);                             \
-    } else {                                             \
-      return std::NAME(x);                               \
-    }                                                    \
+template <class T>
+constexpr bool kIsFast = std::is_same_v<T, float> || std::is_same_v<T, Floats>;
+// F32 by the functions of math-inl.h, one value or lanes, the rest by the C library's.
+#define VIVA_FAST(NAME)                    \
+  VIVA_F auto NAME##_of(auto x) {          \
+    if constexpr (kIsFast<decltype(x)>) {  \
+      return NAME##_fast(x);               \
+    } else {                               \
+      return std::NAME(x);                 \
+    }                                      \
   }
-VIVA_FAST(exp) VIVA_FAST(expm1) VIVA_FAST(log) VIVA_FAST(log1p) VIVA_FAST(tanh) VIVA_FAST(erf)
+VIVA_FAST(exp) VIVA_FAST(expm1) VIVA_FAST(log) VIVA_FAST(log1p) VIVA_FAST(log2) VIVA_FAST(tanh) VIVA_FAST(erf) VIVA_FAST(sin)
+VIVA_FAST(cos) VIVA_FAST(tan)
 #undef VIVA_FAST
-#define VIVA_BY(NAME) \
-  struct NAME##_f {   \
+// Of a functor: f32 are taken as lanes.
+struct InLanes {
+  using Lanes = Floats;
+};
+#define VIVA_BY(NAME)          \
+  struct NAME##_f : InLanes {  \
     VIVA_F auto operator()(auto x) const { return NAME##_of(x); } \
   };
-VIVA_BY(exp) VIVA_BY(log) VIVA_BY(tanh) VIVA_BY(erf)
+VIVA_BY(exp) VIVA_BY(log) VIVA_BY(tanh) VIVA_BY(erf) VIVA_BY(sin) VIVA_BY(cos) VIVA_BY(tan)
 #undef VIVA_BY
-struct expm1_f {
+struct expm1_f : InLanes {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
     if constexpr (kIsComplex<T>) {
@@ -185,7 +192,7 @@ struct expm1_f {
     }
   }
 };
-struct log1p_f {
+struct log1p_f : InLanes {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
     if constexpr (kIsComplex<T>) {
@@ -200,24 +207,25 @@ struct log1p_f {
     }
   }
 };
-struct log2_f {
+struct log2_f : InLanes {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
     if constexpr (kIsComplex<T>) {
       return std::log(x) / static_cast<typename T::value_type>(0.69314718055994530942);
     } else {
-      return std::log2(x);
+      return log2_of(x);
     }
   }
 };
-struct log10_f {
-  VIVA_F auto operator()(auto x) const { return std::log10(x); }
-};
-struct sigmoid_f {
+struct sigmoid_f : InLanes {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
-    const T e = exp_of(-std::fabs(x));
-    return (x < T(0) ? e : T(1)) / (T(1) + e);
+    if constexpr (kIsFast<T>) {
+      return sigmoid_fast(x);
+    } else {
+      const T e = std::exp(-std::fabs(x));
+      return (x < T(0) ? e : T(1)) / (T(1) + e);
+    }
   }
 };
 struct relu_f {
@@ -226,29 +234,37 @@ struct relu_f {
     return x > T(0) ? x : x != x ? x : T(0);
   }
 };
-struct gelu_f {
+struct gelu_f : InLanes {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
-    if constexpr (std::is_same_v<T, float>) {
+    if constexpr (kIsFast<T>) {
       return gelu_fast(x);
     } else {
       return x * T(0.5) * std::erfc(-x * T(0.70710678118654752440));
     }
   }
 };
-struct gelu_tanh_f {
+struct gelu_tanh_f : InLanes {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
-    return T(0.5) * x * (T(1) + tanh_of(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x)));
+    if constexpr (kIsFast<T>) {
+      return gelu_tanh_fast(x);
+    } else {
+      return T(0.5) * x * (T(1) + std::tanh(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x)));
+    }
   }
 };
-struct silu_f {
+struct silu_f : InLanes {
   VIVA_F auto operator()(auto x) const { return x * sigmoid_f{}(x); }
 };
-struct softplus_f {
+struct softplus_f : InLanes {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
-    return (x > T(0) || x != x ? x : T(0)) + log1p_of(exp_of(-std::fabs(x)));
+    if constexpr (kIsFast<T>) {
+      return softplus_fast(x);
+    } else {
+      return (x > T(0) || x != x ? x : T(0)) + std::log1p(std::exp(-std::fabs(x)));
+    }
   }
 };
 struct isnan_f {
@@ -377,18 +393,27 @@ struct copysign_f {
 struct nextafter_f {
   VIVA_F auto operator()(auto a, auto b) const { return std::nextafter(a, b); }
 };
-struct logaddexp_f {
+struct logaddexp_f : InLanes {
   VIVA_F auto operator()(auto a, auto b) const {
-    if (a == b) return a + decltype(a)(0.69314718055994530942);
-    const auto high = maximum_f{}(a, b);
-    return high + log1p_of(exp_of(-std::fabs(a - b)));
+    if constexpr (kIsFast<decltype(a)>) {
+      return logaddexp_fast(a, b);
+    } else {
+      if (a == b) return a + decltype(a)(0.69314718055994530942);
+      return maximum_f{}(a, b) + std::log1p(std::exp(-std::fabs(a - b)));
+    }
   }
 };
 struct leaky_relu_f {
   VIVA_F auto operator()(auto a, auto b) const { return a > 0 ? a : a * b; }
 };
-struct elu_f {
-  VIVA_F auto operator()(auto a, auto b) const { return a > 0 ? a : b * expm1_of(a); }
+struct elu_f : InLanes {
+  VIVA_F auto operator()(auto a, auto b) const { 
+    if constexpr (kIsFast<decltype(a)>) {
+      return elu_fast(a, b);
+    } else {
+      return a > 0 ? a : b * std::expm1(a);
+    }
+  }
 };
 #define VIVA_COMPARE(NAME, OP) \
   struct NAME##_f {            \

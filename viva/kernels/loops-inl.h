@@ -26,6 +26,9 @@ namespace {
 #include "viva/kernels/functions-inl.h"
 
 template <class F, class T>
+constexpr bool kInLanes = std::is_same_v<T, float> && requires { typename F::Lanes; };
+
+template <class F, class T>
 void loop1(const void* const* in, uint32_t scalars, void* out, size_t n) noexcept {
   using R = decltype(F{}(T{}));
   const T* x = static_cast<const T*>(in[0]);
@@ -33,10 +36,12 @@ void loop1(const void* const* in, uint32_t scalars, void* out, size_t n) noexcep
   if (scalars != 0) {
     const R v = F{}(*x);
     for (size_t i = 0; i < n; ++i) y[i] = v;
-    return;
-  }
+  } else if constexpr (kInLanes<F, T>) {
+    in_lanes(F{}, {x}, y, n);
+  } else {
 #pragma GCC ivdep
-  for (size_t i = 0; i < n; ++i) y[i] = F{}(x[i]);
+    for (size_t i = 0; i < n; ++i) y[i] = F{}(x[i]);
+  }
 }
 
 template <class F, class T>
@@ -47,6 +52,12 @@ void loop2(const void* const* in, uint32_t scalars, void* out, size_t n) noexcep
   if (scalars == 3) {
     const R v = F{}(*a, *b);
     for (size_t i = 0; i < n; ++i) y[i] = v;
+  } else if constexpr (kInLanes<F, T>) {
+    if (scalars == 0) return in_lanes(F{}, {a, b}, y, n);
+    const F f;
+    const Floats v = *(scalars == 2 ? b : a);
+    scalars == 2 ? in_lanes([&](Floats p) __attribute__((always_inline)) { return f(p, v); }, {a}, y, n)
+                 : in_lanes([&](Floats p) __attribute__((always_inline)) { return f(v, p); }, {b}, y, n);
   } else if (scalars == 2) {
     const T v = *b;
 #pragma GCC ivdep

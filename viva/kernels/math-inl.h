@@ -1,96 +1,214 @@
-// F32 functions without branches, calls or fused products, so that the compiler makes vector loops of them and every target
-// gives the same bits. The coefficients are least-maximum fits of our own; errors are those that elementwise_test measures.
+// F32 functions on one value or on lanes (lanes-inl.h), without calls or fused products: every target gives the same bits. What
+// is common takes a short way, all else the whole one; where both serve they agree. The coefficients are least-maximum fits of
+// our own; errors are those that elementwise_test measures.
+#include "viva/kernels/lanes-inl.h"
 
-VIVA_F float power_of_two(int32_t n) { return std::bit_cast<float>((n + 127) << 23); }  // n from -126 to 127
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// e^x = 2^n e^r with |r| <= ln(2) / 2; returns n, and e^r - 1 - r in `rest`.
-VIVA_F int32_t reduce_exp(float x, float& r, float& rest) {
-  const float t = x * 1.44269504f + 0x1.8p23f;  // rounds to a whole number in the last bits
-  const float n = t - 0x1.8p23f;
-  r = x - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  const float p = ((((0.00019789271755144f * r + 0.0013945753453299403f) * r + 0.00833350419998169f) * r + 0.04166628047823906f) * r +
-                   0.1666666567325592f) * r + 0.5f;
-  rest = p * r * r;
-  return std::bit_cast<int32_t>(t) - std::bit_cast<int32_t>(0x1.8p23f);
+template <class N>
+VIVA_F auto power_of_two(N n) { return from_bits((n + 127) << 23); }  // n from -126 to 127
+
+template <class X>
+VIVA_F X cut_to(X x, float low, float high) {  // NaN stays NaN
+  const X y = select(X(high) < x, X(high), x);
+  return select(X(low) > y, X(low), y);
 }
 
-VIVA_F float exp_fast(float x) {
-  float r, rest;
-  const float cut = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
-  const int32_t n = reduce_exp(cut, r, rest), half = n >> 1;
-  const float y = (rest + r) + 1.0f;
-  const float result = y * power_of_two(half) * power_of_two(n - half);  // in two steps into the subnormals
-  return x != x ? x : result;
+// e^x = 2^n (1 + part) with |x - n ln(2)| <= ln(2) / 2.
+template <class X>
+VIVA_F auto reduce_exp(X x, X& part) {
+  const X t = x * 1.44269504f + 0x1.8p23f;  // rounds to a whole number in the last bits
+  const X n = t - 0x1.8p23f;
+  const X r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  const X p = polynomial(r, {0.5f, 0.1666666567325592f, 0.04166628047823906f, 0.00833350419998169f, 0.0013945753453299403f, 0.00019789271755144f});
+  part = p * (r * r) + r;
+  return bits(t) - bits(X(0x1.8p23f));
 }
 
-VIVA_F float expm1_core(float cut) {  // from -18 to 89
-  float r, rest;
-  const int32_t n = reduce_exp(cut, r, rest), half = n >> 1;
-  const float p = rest + r, less = 1.0f - power_of_two(-(n > 30 ? 30 : n));
-  return (p + less) * power_of_two(half) * power_of_two(n - half);
+template <class X>
+__attribute__((noinline)) X exp_anywhere(X x) {
+  X part = x;
+  const auto n = reduce_exp(cut_to(x, -104.0f, 89.0f), part);
+  const auto half = n >> 1;
+  return (part + 1.0f) * power_of_two(half) * power_of_two(n - half);  // in two steps into the subnormals
+}
+template <class X>
+VIVA_F X exp_fast(X x) {
+  if (!none(!(size_of(x) < 87.0f))) [[unlikely]] return exp_anywhere(x);
+  X part = x;
+  const auto n = reduce_exp(x, part);
+  return from_bits(bits(part + 1.0f) + (n << 23));
 }
 
-VIVA_F float expm1_fast(float x) {
-  const float y = expm1_core(x > 89.0f ? 89.0f : x < -18.0f ? -18.0f : x);
-  return x != x || std::fabs(x) < 0x1p-25f ? x : y;
+template <class X>
+__attribute__((noinline)) X expm1_anywhere(X x) {
+  X part = x;
+  const auto n = reduce_exp(cut_to(x, -18.0f, 89.0f), part);
+  const auto half = n >> 1;
+  const X less = X(1.0f) - power_of_two(decltype(n)(0) - select(n > 30, decltype(n)(30), n));
+  return (part + less) * power_of_two(half) * power_of_two(n - half);
+}
+template <class X>
+VIVA_F X expm1_fast(X x) {
+  const X size = size_of(x);
+  X y = x;
+  if (!none(!(size < 18.0f))) [[unlikely]] {
+    y = expm1_anywhere(x);
+  } else {
+    X part = x;
+    const auto n = reduce_exp(x, part);
+    y = (part + (X(1.0f) - power_of_two(decltype(n)(0) - n))) * power_of_two(n);
+  }
+  return select(size < 0x1p-25f, x, y);
 }
 
-VIVA_F float log_fast(float x) {
-  const bool tiny = x < 0x1p-126f;
-  const float scaled = tiny ? x * 0x1p23f : x;
-  const uint32_t bits = std::bit_cast<uint32_t>(scaled);
-  const int32_t e = static_cast<int32_t>(bits - 0x3f3504f3) >> 23;  // the mantissa from sqrt(1/2) to sqrt(2)
-  const float f = std::bit_cast<float>(bits - (static_cast<uint32_t>(e) << 23)) - 1.0f;
-  const float n = static_cast<float>(tiny ? e - 23 : e), z = f * f;
-  float p = (((((((0.06752009689807892f * f - 0.11684957891702652f) * f + 0.11890864372253418f) * f - 0.12404346466064453f) * f +
-                 0.14219051599502563f) * f - 0.16668042540550232f) * f + 0.200021430850029f) * f - 0.25000008940696716f) * f +
-            0.3333331346511841f;
-  p = p * f * z + n * -2.12194440e-4f - 0.5f * z;
-  float y = (f + p) + n * 0.693359375f;
-  y = x == 0.0f ? -std::numeric_limits<float>::infinity() : y;
-  y = x < 0.0f ? std::numeric_limits<float>::quiet_NaN() : y;
-  return x == std::numeric_limits<float>::infinity() || x != x ? x : y;
+// Of x that is normal: 2^n (1 + f), 1 + f from sqrt(1/2) to sqrt(2); log(1 + f) = f + rest.
+template <class X>
+VIVA_F X reduce_log(X x, X& f, X& rest) {
+  const auto b = bits(x) & 0x7fffffff, e = (b - 0x3f3504f3) >> 23;
+  f = from_bits(b - (e << 23)) - 1.0f;
+  const X p = polynomial(f, {0.3333331346511841f, -0.25000008940696716f, 0.200021430850029f, -0.16668042540550232f, 0.14219051599502563f,
+                             -0.12404346466064453f, 0.11890864372253418f, -0.11684957891702652f, 0.06752009689807892f});
+  rest = p * f * (f * f) - f * f * 0.5f;
+  return to_float(e);
+}
+template <class X>
+VIVA_F X natural(X x, X more) {
+  X f = x, rest = x;
+  const X n = reduce_log(x, f, rest) + more;
+  return (f + (rest + n * -2.12194440e-4f)) + n * 0.693359375f;
+}
+template <class X>
+VIVA_F X binary(X x, X more) {
+  X f = x, rest = x;
+  const X n = reduce_log(x, f, rest) + more;
+  // log2(e) in two parts, the product of the first with a part of f is exact.
+  const X high = from_bits(bits(f) & ~0xfff), low = (f - high) + rest;
+  return ((low * 1.44269504f + high * -1.7605308e-4f) + high * 1.44287109375f) + n;
+}
+// kCore of normal numbers and what is to be added to their exponents, continued to all others.
+template <class X, X (*kCore)(X, X)>
+__attribute__((noinline)) X log_anywhere(X x) {
+  const auto tiny = x < X(0x1p-126f);
+  X y = kCore(select(tiny, x * 0x1p23f, x), select(tiny, X(-23.0f), X(0.0f)));
+  y = select(x == X(0.0f), X(-kInfinity), y);
+  y = select(x < X(0.0f), X(std::numeric_limits<float>::quiet_NaN()), y);
+  return select((size_of(x) < kInfinity) | (x < X(0.0f)), y, x);  // NaN and infinity are their own
+}
+template <class X, X (*kCore)(X, X)>
+VIVA_F X log_by(X x) {
+  const auto usual = (x < X(kInfinity)) & !(x < X(0x1p-126f));
+  if (!none(!usual)) [[unlikely]] return log_anywhere<X, kCore>(x);
+  return kCore(x, X(0.0f));
+}
+template <class X>
+VIVA_F X log_fast(X x) { return log_by<X, natural<X>>(x); }
+template <class X>
+VIVA_F X log2_fast(X x) { return log_by<X, binary<X>>(x); }
+
+template <class X>
+VIVA_F X log1p_fast(X x) {
+  const X u = x + 1.0f, lost = x - (u - 1.0f);
+  const X y = log_fast(u);
+  const auto usual = (size_of(u) < kInfinity) & (u != X(0.0f));
+  return select(u == X(1.0f), x, select(usual, y + lost / u, y));
 }
 
-VIVA_F float log1p_fast(float x) {
-  const float u = 1.0f + x, lost = x - (u - 1.0f);
-  const float y = log_fast(u);
-  const bool plain = u == 0.0f || !(std::fabs(u) < std::numeric_limits<float>::infinity());
-  return u == 1.0f ? x : plain ? y : y + lost / u;
-}
-
-VIVA_F float tanh_fast(float x) {
-  const float a = std::fabs(x), e = expm1_core(a < 10.0f ? 2.0f * a : 20.0f);
-  const float y = std::copysign(e / (e + 2.0f), x);
-  return x != x || a < 0x1p-25f ? x : y;
+template <class X>
+VIVA_F X tanh_fast(X x) {
+  const X a = size_of(x);
+  X part = x;
+  const auto n = reduce_exp(cut_to(a + a, 0.0f, 20.0f), part);
+  const X e = (part + (X(1.0f) - power_of_two(decltype(n)(0) - n))) * power_of_two(n);  // e^2a - 1
+  return select(a < 0x1p-25f, x, with_sign(e / (e + 2.0f), x));
 }
 
 // e^(z z) erfc(z) for z >= 0.
-VIVA_F float erfcx_fast(float z) {
-  const float t = 1.0f / (1.0f + 0.5f * z);
-  const float p = (((((((-0.0591784231364727f * t + 0.28510910272598267f) * t - 0.4883057773113251f) * t + 0.27933186292648315f) * t -
-                      0.027496248483657837f) * t + 0.2030547708272934f) * t + 0.24301093816757202f) * t + 0.28238803148269653f) * t +
-                  0.28208568692207336f;
-  return t * p;
+template <class X>
+VIVA_F X erfcx_fast(X z) {
+  const X t = X(1.0f) / (z * 0.5f + 1.0f);
+  return t * polynomial(t, {0.28208568692207336f, 0.28238803148269653f, 0.24301093816757202f, 0.2030547708272934f, -0.027496248483657837f,
+                            0.27933186292648315f, -0.4883057773113251f, 0.28510910272598267f, -0.0591784231364727f});
 }
 
-VIVA_F float erf_fast(float x) {
-  const float a = std::fabs(x), u = x * x;
-  const float near = ((((-0.0005631414824165404f * u + 0.004917549435049295f) * u - 0.02671130932867527f) * u + 0.11280179768800735f) * u -
-                      0.37612324953079224f) * u + 1.1283791065216064f;
-  const float cut = a > 10.0f ? 10.0f : a;
-  const float far = 1.0f - exp_fast(-(cut * cut)) * erfcx_fast(cut);
-  return x != x ? x : a < 1.0f ? x * near : std::copysign(far, x);
+template <class X>
+VIVA_F X erf_fast(X x) {
+  const X a = size_of(x);
+  const X near = polynomial(x * x, {1.1283791065216064f, -0.37612324953079224f, 0.11280179768800735f, -0.02671130932867527f, 0.004917549435049295f,
+                                    -0.0005631414824165404f});
+  const X cut = cut_to(a, 0.0f, 6.0f);
+  const X far = X(1.0f) - exp_fast(-(cut * cut)) * erfcx_fast(cut);
+  return select(a < 1.0f, x * near, with_sign(far, x));
 }
 
-// 1 - Phi(a) for a >= 0, the upper tail of the normal distribution.
-VIVA_F float tail_fast(float a) {
-  const float z = a * 0.70710678f;
-  return 0.5f * exp_fast(-0.5f * a * a) * erfcx_fast(z);
+template <class X>
+VIVA_F X gelu_fast(X x) {
+  const X a = cut_to(size_of(x), 0.0f, 20.0f);
+  const X tail = exp_fast(a * a * -0.5f) * erfcx_fast(a * 0.70710678f) * 0.5f;  // 1 - Phi(a)
+  return x * select(x > X(0.0f), X(1.0f) - tail, tail);
+}
+template <class X>
+VIVA_F X gelu_tanh_fast(X x) {
+  return x * 0.5f * (tanh_fast((x * 0.044715f * x * x + x) * 0.79788456080286535588f) + 1.0f);
+}
+template <class X>
+VIVA_F X sigmoid_fast(X x) {
+  const X e = exp_fast(-size_of(x));
+  return select(x < X(0.0f), e, X(1.0f)) / (e + 1.0f);
+}
+template <class X>
+VIVA_F X silu_fast(X x) { return x * sigmoid_fast(x); }
+template <class X>
+VIVA_F X softplus_fast(X x) {
+  return select(x < X(0.0f), X(0.0f), x) + log1p_fast(exp_fast(-size_of(x)));
+}
+template <class X>
+VIVA_F X elu_fast(X x, X by) { return select(x > X(0.0f), x, by * expm1_fast(x)); }
+template <class X>
+VIVA_F X logaddexp_fast(X a, X b) {
+  const X high = select((a > b) | (a != a), a, b);
+  return select(a == b, a + 0.69314718055994530942f, high + log1p_fast(exp_fast(-size_of(a - b))));
 }
 
-VIVA_F float gelu_fast(float x) {
-  const float a = std::fabs(x), tail = tail_fast(a > 20.0f ? 20.0f : a);
-  return x * (x > 0.0f ? 1.0f - tail : tail);
+// x = n pi/2 + r with |r| <= pi/4, for |x| < kFarAngle: pi/2 in three parts, the products with the first two exact.
+inline constexpr float kFarAngle = 8192.0f;
+template <class X>
+VIVA_F auto reduce_angle(X x, X& r) {
+  const X t = x * 0.636619772f + 0x1.8p23f, n = t - 0x1.8p23f;
+  r = ((x - n * 1.5703125f) - n * 0.00048351287841796875f) - n * 3.1391647e-07f;
+  return bits(t);  // n in the last bits
+}
+// The quarter circle `quarter` on: sine of 0, cosine of 1.
+template <class X, class N>
+VIVA_F X wave(X r, N quarter) {
+  const X z = r * r;
+  const X sine = polynomial(z, {-0.16666655242443085f, 0.008332155644893646f, -0.00019514629093464464f}) * (z * r) + r;
+  const X cosine = (polynomial(z, {0.04166664555668831f, -0.0013887309469282627f, 2.4432409190922044e-05f}) * (z * z) - z * 0.5f) + 1.0f;
+  const X y = select((quarter & 1) == N(1), cosine, sine);
+  return from_bits(bits(y) ^ ((quarter & 2) << 30));
+}
+// y where x is in the range of reduce_angle(), the C library's f elsewhere.
+template <class X>
+VIVA_F X or_far(X y, X x, float (*f)(float)) {
+  const auto far = !(size_of(x) < kFarAngle);
+  if (!none(far)) [[unlikely]] return mend(y, x, far, f);
+  return y;
+}
+template <class X>
+VIVA_F X sin_fast(X x) {
+  X r = x;
+  const auto n = reduce_angle(x, r);
+  return or_far(select(size_of(x) < 0x1p-13f, x, wave(r, n)), x, [](float v) { return std::sin(v); });
+}
+template <class X>
+VIVA_F X cos_fast(X x) {
+  X r = x;
+  const auto n = reduce_angle(x, r);
+  return or_far(wave(r, n + 1), x, [](float v) { return std::cos(v); });
+}
+template <class X>
+VIVA_F X tan_fast(X x) {
+  X r = x;
+  const auto n = reduce_angle(x, r);
+  return or_far(select(size_of(x) < 0x1p-13f, x, wave(r, n) / wave(r, n + 1)), x, [](float v) { return std::tan(v); });
 }

@@ -26,8 +26,19 @@ namespace {
 #define VIVA_INLINE_CALL __attribute__((always_inline))
 #include "viva/kernels/math-inl.h"
 
-VIVA_F float exp_of(float x) { return exp_fast(x); }
-VIVA_F double exp_of(double x) { return std::exp(x); }
+// y[i] = e^(x[i] - c[i])
+VIVA_F void exps(const float* x, const float* c, size_t n, float* y) {
+  in_lanes([](Floats v, Floats center) VIVA_INLINE_CALL { return exp_fast(v - center); }, {x, c}, y, n);
+}
+VIVA_F void exps(const double* x, const double* c, size_t n, double* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = std::exp(x[i] - c[i]);
+}
+VIVA_F void exps(const float* x, float c, size_t n, float* y) {
+  in_lanes([c](Floats v) VIVA_INLINE_CALL { return exp_fast(v - c); }, {x}, y, n);
+}
+VIVA_F void exps(const double* x, double c, size_t n, double* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = std::exp(x[i] - c);
+}
 
 template <class T>
 constexpr bool kIsComplex = !std::is_arithmetic_v<T>;
@@ -454,8 +465,7 @@ struct LogSum {
       const T* p = row<T>(x, stride, r);
       const T high = fold_of<max_r<T>>(p, n, 0), m = center(high);
       alignas(64) T e[kReduceBlock];
-#pragma GCC ivdep
-      for (size_t i = 0; i < n; ++i) e[i] = exp_of(p[i] - m);
+      exps(p, m, n, e);
       const T sum = fold_of<sum_r<T>>(static_cast<const T*>(e), n, 0);
       a[r] = have == 0 ? Acc{high, sum} : added(a[r], {high, sum});
     }
@@ -465,8 +475,12 @@ struct LogSum {
     const T* const* p = reinterpret_cast<const T* const*>(x);
     fold_columns_of<max_r<T>>(p, n, cols, 0, high);
     for (size_t c = 0; c < cols; ++c) m[c] = center(high[c]);
-    const T* q = m;
-    fold_columns<T>(p, n, cols, T(0), [q](T v, size_t c) VIVA_INLINE_CALL { return exp_of(v - q[c]); }, [](T u, T v) VIVA_INLINE_CALL { return u + v; }, sum);
+    alignas(64) T e[kReduceColumns];
+    for (size_t c = 0; c < cols; ++c) sum[c] = 0;
+    for (size_t r = 0; r < n; ++r) {
+      exps(p[r], static_cast<const T*>(m), cols, e);
+      for (size_t c = 0; c < cols; ++c) sum[c] += e[c];
+    }
     Acc* a = static_cast<Acc*>(acc);
     for (size_t c = 0; c < cols; ++c) a[c] = have == 0 ? Acc{high[c], sum[c]} : added(a[c], {high[c], sum[c]});
   }

@@ -17,16 +17,17 @@ namespace {
 #undef VIVA_F
 #define VIVA_F inline __attribute__((always_inline))
 #include "viva/kernels/math-inl.h"
-VIVA_F float exp_of(float x) { return exp_fast(x); }
-VIVA_F double exp_of(double x) { return std::exp(x); }
 
 template <class T>
 void exps(const void* x, size_t n, double center, void* y) noexcept {
   const T* p = static_cast<const T*>(x);
   T* q = static_cast<T*>(y);
   const T c = static_cast<T>(center);
-#pragma GCC ivdep
-  for (size_t i = 0; i < n; ++i) q[i] = exp_of(p[i] - c);
+  if constexpr (std::is_same_v<T, float>) {
+    in_lanes([c](Floats v) __attribute__((always_inline)) { return exp_fast(v - c); }, {p}, q, n);
+  } else {
+    for (size_t i = 0; i < n; ++i) q[i] = std::exp(p[i] - c);
+  }
 }
 template <class T>
 void scale(const void* x, size_t n, double center, double by, double plus, void* y) noexcept {

@@ -7,26 +7,12 @@ namespace viva::python {
 
 namespace {
 
-using Released = nb::call_guard<nb::gil_scoped_release>;
 using Device = std::optional<std::string>;
-using AxisOrAxes = std::optional<Ints>;
-
-template <class F>
-auto released(F f) {
-  nb::gil_scoped_release free;
-  return f();
-}
 
 Arg number_or_array(nb::handle o, const char* what) {
   const auto a = operand(o.ptr());
   if (!a) throw nb::type_error((std::string(what) + ": an array or a number is needed, not " + Py_TYPE(o.ptr())->tp_name).c_str());
   return *a;
-}
-
-nb::tuple tuple_of(std::vector<Tensor>&& all) {
-  nb::object t = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(all.size())));
-  for (size_t i = 0; i < all.size(); ++i) PyTuple_SET_ITEM(t.ptr(), static_cast<Py_ssize_t>(i), wrap(std::move(all[i])).release().ptr());
-  return nb::borrow<nb::tuple>(t);
 }
 
 // ---- elementwise: every line of the list ----
@@ -303,60 +289,6 @@ void bind_places(nb::module_& m) {
         "Where values go into the sorted x1.");
 }
 
-// ---- folding along axes ----
-
-Axes axes_of(const AxisOrAxes& axis) { return axis ? Axes(dims(*axis)) : Axes(); }
-
-void bind_reductions(nb::module_& m) {
-  struct Row {
-    const char *name, *doc;
-    Tensor (*verb)(const Tensor&, const Axes&, bool);
-  };
-  const Row rows[] = {{"mean", "The mean along axes.", &viva::mean},
-                      {"min", "The smallest along axes; NaN where one is.", &viva::min},
-                      {"max", "The largest along axes; NaN where one is.", &viva::max},
-                      {"any", "Whether one along axes is not 0.", &viva::any},
-                      {"all", "Whether none along axes is 0.", &viva::all},
-                      {"count_nonzero", "How many along axes are not 0.", &viva::count_nonzero},
-                      {"logsumexp", "log(sum(exp(x))) along axes without overflow.", &viva::logsumexp}};
-  for (const Row& row : rows) {
-    m.def(row.name, [verb = row.verb](const Tensor& x, const AxisOrAxes& axis, bool keepdims) { return verb(x, axes_of(axis), keepdims); },
-          nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(), row.doc);
-  }
-  const auto def_sum = [&](const char* name, auto verb, const char* doc) {
-    m.def(name, [verb](const Tensor& x, const AxisOrAxes& axis, const DTypeObject* dtype, bool keepdims) {
-            return verb(x, axes_of(axis), keepdims, maybe(dtype));
-          }, nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("dtype") = nb::none(), nb::arg("keepdims") = false, Released(), doc);
-  };
-  def_sum("sum", &viva::sum, "The sum along axes.");
-  def_sum("prod", &viva::prod, "The product along axes.");
-  const auto def_spread = [&](const char* name, auto verb, const char* doc) {
-    m.def(name, [verb](const Tensor& x, const AxisOrAxes& axis, double correction, bool keepdims) {
-            return verb(x, axes_of(axis), correction, keepdims);
-          }, nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("correction") = 0.0, nb::arg("keepdims") = false, Released(), doc);
-  };
-  def_spread("var", &viva::var, "Mean square of the distance from the mean along axes.");
-  def_spread("std", &viva::std, "Square root of var.");
-  const auto def_place = [&](const char* name, auto verb, const char* doc) {
-    m.def(name, [verb](const Tensor& x, std::optional<int64_t> axis, bool keepdims) { return verb(x, axis, keepdims); }, nb::arg("x"),
-          nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(), doc);
-  };
-  def_place("argmin", &viva::argmin, "Where the smallest is; the first of several.");
-  def_place("argmax", &viva::argmax, "Where the largest is; the first of several.");
-}
-
-void bind_linalg(nb::module_& m) {
-  nb::module_ linalg = m.def_submodule("linalg", "Linear algebra.");
-  linalg.attr("matrix_transpose") = m.attr("matrix_transpose");
-  linalg.def("diagonal", [](const Tensor& x, int64_t offset) { return x.diagonal(offset, -2, -1); }, nb::arg("x"), nb::kw_only(),
-             nb::arg("offset") = 0, "A view of a diagonal of the last two axes.");
-  linalg.def("trace", [](const Tensor& x, int64_t offset, const DTypeObject* dtype) { return sum(x.diagonal(offset, -2, -1), -1, false, maybe(dtype)); },
-             nb::arg("x"), nb::kw_only(), nb::arg("offset") = 0, nb::arg("dtype") = nb::none(), Released(), "The sum of a diagonal of the last two axes.");
-  linalg.def("vector_norm", [](const Tensor& x, const AxisOrAxes& axis, bool keepdims, double ord) { return norm(x, ord, axes_of(axis), keepdims); },
-             nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::arg("ord") = 2.0, Released(),
-             "The norm along axes: sum(|x|^ord)^(1/ord).");
-}
-
 }  // namespace
 
 void bind_functions(nb::module_& m) {
@@ -364,8 +296,6 @@ void bind_functions(nb::module_& m) {
   bind_creation(m);
   bind_manipulation(m);
   bind_places(m);
-  bind_reductions(m);
-  bind_linalg(m);
 }
 
 }  // namespace viva::python

@@ -14,6 +14,12 @@ State& state() {
 
 nb::object dtype_object(DType t) { return nb::borrow(state().dtypes[static_cast<size_t>(t)]); }
 
+nb::tuple tuple_of(std::vector<Tensor>&& all) {
+  nb::object t = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(all.size())));
+  for (size_t i = 0; i < all.size(); ++i) PyTuple_SET_ITEM(t.ptr(), static_cast<Py_ssize_t>(i), wrap(std::move(all[i])).release().ptr());
+  return nb::borrow<nb::tuple>(t);
+}
+
 void check_device(const std::optional<std::string>& device) {
   if (device && *device != "cpu") throw Error(Code::kUsage, "device", "\"" + *device + "\" is not here", "\"cpu\" is the only one");
 }
@@ -262,6 +268,7 @@ NB_MODULE(_core, m) {
   bind_array(m);
   bind_dtypes(m);
   bind_functions(m);
+  bind_numbers(m);
   const double pi = std::acos(-1.0);
   m.attr("e") = std::exp(1.0);
   m.attr("pi") = pi;

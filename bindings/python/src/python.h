@@ -73,6 +73,17 @@ inline Dims dims(const Ints& v) {
   return v.index() == 0 ? Dims{std::get<0>(v)} : Dims(std::span<const int64_t>(std::get<1>(v)));
 }
 
+using AxisOrAxes = std::optional<Ints>;
+
+// Around a function of C++ alone: other threads of Python may run.
+using Released = nb::call_guard<nb::gil_scoped_release>;
+template <class F>
+auto released(F f) {
+  nb::gil_scoped_release free;
+  return f();
+}
+nb::tuple tuple_of(std::vector<Tensor>&& all);
+
 // exchange.cpp
 Tensor as_tensor(nb::handle object, std::optional<DType> dtype, std::optional<bool> copy);
 Tensor from_dlpack(nb::handle object, std::optional<bool> copy);
@@ -88,6 +99,7 @@ int assign_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept;
 void bind_errors();
 void bind_array(nb::module_& m);
 void bind_functions(nb::module_& m);
+void bind_numbers(nb::module_& m);
 void bind_dtypes(nb::module_& m);
 
 // Sets the Python exception for the C++ one that is being handled.

@@ -1,0 +1,143 @@
+#include <nanobind/stl/pair.h>
+
+#include "python.h"
+
+// Functions that fold, sort and scale values, and linear algebra.
+namespace viva::python {
+
+namespace {
+
+Axes axes_of(const AxisOrAxes& axis) { return axis ? Axes(dims(*axis)) : Axes(); }
+
+void bind_reductions(nb::module_& m) {
+  struct Row {
+    const char *name, *doc;
+    Tensor (*verb)(const Tensor&, const Axes&, bool);
+  };
+  const Row rows[] = {{"mean", "The mean along axes.", &viva::mean},
+                      {"min", "The smallest along axes; NaN where one is.", &viva::min},
+                      {"max", "The largest along axes; NaN where one is.", &viva::max},
+                      {"any", "Whether one along axes is not 0.", &viva::any},
+                      {"all", "Whether none along axes is 0.", &viva::all},
+                      {"count_nonzero", "How many along axes are not 0.", &viva::count_nonzero},
+                      {"logsumexp", "log(sum(exp(x))) along axes without overflow.", &viva::logsumexp}};
+  for (const Row& row : rows) {
+    m.def(row.name, [verb = row.verb](const Tensor& x, const AxisOrAxes& axis, bool keepdims) { return verb(x, axes_of(axis), keepdims); },
+          nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(), row.doc);
+  }
+  const auto def_sum = [&](const char* name, auto verb, const char* doc) {
+    m.def(name, [verb](const Tensor& x, const AxisOrAxes& axis, const DTypeObject* dtype, bool keepdims) {
+            return verb(x, axes_of(axis), keepdims, maybe(dtype));
+          }, nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("dtype") = nb::none(), nb::arg("keepdims") = false, Released(), doc);
+  };
+  def_sum("sum", &viva::sum, "The sum along axes.");
+  def_sum("prod", &viva::prod, "The product along axes.");
+  const auto def_spread = [&](const char* name, auto verb, const char* doc) {
+    m.def(name, [verb](const Tensor& x, const AxisOrAxes& axis, double correction, bool keepdims) {
+            return verb(x, axes_of(axis), correction, keepdims);
+          }, nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("correction") = 0.0, nb::arg("keepdims") = false, Released(), doc);
+  };
+  def_spread("var", &viva::var, "Mean square of the distance from the mean along axes.");
+  def_spread("std", &viva::std, "Square root of var.");
+  const auto def_place = [&](const char* name, auto verb, const char* doc) {
+    m.def(name, [verb](const Tensor& x, std::optional<int64_t> axis, bool keepdims) { return verb(x, axis, keepdims); }, nb::arg("x"),
+          nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(), doc);
+  };
+  def_place("argmin", &viva::argmin, "Where the smallest is; the first of several.");
+  def_place("argmax", &viva::argmax, "Where the largest is; the first of several.");
+}
+
+void bind_scans(nb::module_& m) {
+  const auto def = [&](const char* name, auto verb, const char* doc) {
+    m.def(name, [verb](const Tensor& x, std::optional<int64_t> axis, const DTypeObject* dtype, bool include_initial) {
+            return verb(x, axis, maybe(dtype), include_initial);
+          }, nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("dtype") = nb::none(), nb::arg("include_initial") = false, Released(), doc);
+  };
+  def("cumulative_sum", &cumulative_sum, "The sum of what is up to each place along an axis.");
+  def("cumulative_prod", &cumulative_prod, "The product of what is up to each place along an axis.");
+}
+
+// A result with names: collections.namedtuple.
+class Named {
+ public:
+  Named(nb::module_& m, const char* name, const char* fields)
+      : type_(nb::module_::import_("collections").attr("namedtuple")(name, fields, nb::arg("module") = "viva")) {
+    m.attr(name) = type_;
+  }
+  nb::object operator()(std::vector<Tensor>&& all) const { return type_(*tuple_of(std::move(all))); }
+
+ private:
+  nb::object type_;
+};
+
+void bind_order(nb::module_& m) {
+  const auto def_sort = [&](const char* name, auto verb, const char* doc) {
+    m.def(name, [verb](const Tensor& x, int64_t axis, bool descending, bool) { return verb(x, axis, descending); }, nb::arg("x"), nb::kw_only(),
+          nb::arg("axis") = -1, nb::arg("descending") = false, nb::arg("stable") = true, Released(), doc);
+  };
+  def_sort("sort", &sort, "The values in order along an axis; NaN last, equal values as they were.");
+  def_sort("argsort", &argsort, "The places of the values in order along an axis.");
+  m.def("topk", [named = Named(m, "topk_result", "values indices")](const Tensor& x, int64_t k, int64_t axis, bool largest) {
+          TopK t = released([&] { return topk(x, k, axis, largest); });
+          return named({std::move(t.values), std::move(t.indices)});
+        }, nb::arg("x"), nb::arg("k"), nb::kw_only(), nb::arg("axis") = -1, nb::arg("largest") = true, "The k largest (smallest) along an axis, the best first.");
+  m.def("unique_all", [named = Named(m, "unique_all_result", "values indices inverse_indices counts")](const Tensor& x) {
+          Unique u = released([&] { return unique(x); });
+          return named({std::move(u.values), std::move(u.indices), std::move(u.inverse), std::move(u.counts)});
+        }, nb::arg("x"), "The values there are, sorted; where each is first; which of them each value is; how many there are of each.");
+  m.def("unique_counts", [named = Named(m, "unique_counts_result", "values counts")](const Tensor& x) {
+          Unique u = released([&] { return unique(x); });
+          return named({std::move(u.values), std::move(u.counts)});
+        }, nb::arg("x"), "The values there are, sorted, and how many of each.");
+  m.def("unique_inverse", [named = Named(m, "unique_inverse_result", "values inverse_indices")](const Tensor& x) {
+          Unique u = released([&] { return unique(x); });
+          return named({std::move(u.values), std::move(u.inverse)});
+        }, nb::arg("x"), "The values there are, sorted, and which of them each value is.");
+  m.def("unique_values", [](const Tensor& x) { return unique(x).values; }, nb::arg("x"), Released(), "The values there are, sorted.");
+  m.def("histogram", [named = Named(m, "histogram_result", "counts edges")](const Tensor& x, int64_t bins, std::optional<std::pair<double, double>> range) {
+          Histogram h = released([&] { return histogram(x, bins, range); });
+          return named({std::move(h.counts), std::move(h.edges)});
+        }, nb::arg("x"), nb::arg("bins") = 10, nb::kw_only(), nb::arg("range") = nb::none(), "How many values lie in each of equal parts of a range.");
+}
+
+void bind_normalization(nb::module_& m) {
+  using Maybe = std::optional<Tensor>;
+  m.def("softmax", &softmax, nb::arg("x"), nb::kw_only(), nb::arg("axis") = -1, Released(), "exp(x) / sum(exp(x)) along an axis.");
+  m.def("log_softmax", &log_softmax, nb::arg("x"), nb::kw_only(), nb::arg("axis") = -1, Released(), "The logarithm of softmax.");
+  m.def("layer_norm", [](const Tensor& x, const Maybe& weight, const Maybe& bias, int64_t axes, double eps) { return layer_norm(x, weight, bias, axes, eps); },
+        nb::arg("x"), nb::arg("weight") = nb::none(), nb::arg("bias") = nb::none(), nb::kw_only(), nb::arg("axes") = 1, nb::arg("eps") = 1e-5, Released(),
+        "(x - mean) / sqrt(var + eps) * weight + bias over the last axes.");
+  m.def("rms_norm", [](const Tensor& x, const Maybe& weight, int64_t axes, double eps) { return rms_norm(x, weight, axes, eps); }, nb::arg("x"),
+        nb::arg("weight") = nb::none(), nb::kw_only(), nb::arg("axes") = 1, nb::arg("eps") = 1e-6, Released(), "x / sqrt(mean(x^2) + eps) * weight over the last axes.");
+  m.def("group_norm", [](const Tensor& x, int64_t groups, const Maybe& weight, const Maybe& bias, double eps) { return group_norm(x, groups, weight, bias, eps); },
+        nb::arg("x"), nb::arg("groups"), nb::arg("weight") = nb::none(), nb::arg("bias") = nb::none(), nb::kw_only(), nb::arg("eps") = 1e-5, Released(),
+        "layer_norm within groups of the channels, axis 1.");
+  m.def("batch_norm", [](const Tensor& x, const Tensor& mean, const Tensor& var, const Maybe& weight, const Maybe& bias, double eps) {
+          return batch_norm(x, mean, var, weight, bias, eps);
+        }, nb::arg("x"), nb::arg("mean"), nb::arg("var"), nb::arg("weight") = nb::none(), nb::arg("bias") = nb::none(), nb::kw_only(), nb::arg("eps") = 1e-5,
+        Released(), "(x - mean) / sqrt(var + eps) * weight + bias of each channel, axis 1.");
+}
+
+void bind_linalg(nb::module_& m) {
+  nb::module_ linalg = m.def_submodule("linalg", "Linear algebra.");
+  linalg.attr("matrix_transpose") = m.attr("matrix_transpose");
+  linalg.def("diagonal", [](const Tensor& x, int64_t offset) { return x.diagonal(offset, -2, -1); }, nb::arg("x"), nb::kw_only(),
+             nb::arg("offset") = 0, "A view of a diagonal of the last two axes.");
+  linalg.def("trace", [](const Tensor& x, int64_t offset, const DTypeObject* dtype) { return sum(x.diagonal(offset, -2, -1), -1, false, maybe(dtype)); },
+             nb::arg("x"), nb::kw_only(), nb::arg("offset") = 0, nb::arg("dtype") = nb::none(), Released(), "The sum of a diagonal of the last two axes.");
+  linalg.def("vector_norm", [](const Tensor& x, const AxisOrAxes& axis, bool keepdims, double ord) { return norm(x, ord, axes_of(axis), keepdims); },
+             nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::arg("ord") = 2.0, Released(),
+             "The norm along axes: sum(|x|^ord)^(1/ord).");
+}
+
+}  // namespace
+
+void bind_numbers(nb::module_& m) {
+  bind_reductions(m);
+  bind_scans(m);
+  bind_order(m);
+  bind_normalization(m);
+  bind_linalg(m);
+}
+
+}  // namespace viva::python
