@@ -12,7 +12,7 @@ namespace viva::kernels {
 
 namespace {
 
-constexpr size_t kStripBytes = 16 * 1024;       // of each operand at a time
+constexpr size_t kStripBytes = 8 * 1024;        // of each operand at a time
 constexpr int64_t kTile = 64;                   // values along both axes where an operand runs across the others
 constexpr int64_t kTask = 64 * 1024;            // values that are worth a task of their own
 constexpr uint64_t kStreamBytes = 16ull << 20;  // results from here on bypass the cache
@@ -194,6 +194,10 @@ class Pass {
     const bool one = (cols == 1 || col_stride == 0) && (rows == 1 || row_stride == 0);
     const bool flat = (cols == 1 || col_stride == width_[k]) && (rows == 1 || row_stride == cols * width_[k]);
     if (one && rows * cols != 1) scalars |= 1u << (k - 1);
+    if (flat && !one && past_cache_) {  // what the next block reads: one core does not keep enough lines on their way by itself
+      const uint8_t* next = at + rows * cols * width_[k];
+      for (int64_t i = 0; i < rows * cols * width_[k]; i += 64) __builtin_prefetch(next + i);
+    }
     if ((one || flat) && convert_[k] == nullptr) return at;
     if (one) rows = cols = 1;
     if (s.from[k] == at && s.rows[k] == rows && s.cols[k] == cols && !in_place_) return s.value[k];

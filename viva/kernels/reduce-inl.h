@@ -212,6 +212,8 @@ struct norm_p_r : norm_2_r<T> {
   static VIVA_F T finish(Lane a, double, double p) { return static_cast<T>(std::pow(a, 1 / p)); }
 };
 
+constexpr size_t kAhead = 4096;  // bytes
+
 // acc[j] over the values j, j + L, ...; then the lanes in a tree. `f` maps a value.
 template <size_t L, class Lane, class T, class F, class J>
 VIVA_F Lane fold_lanes(const T* x, size_t n, Lane zero, F f, J join) {
@@ -220,6 +222,8 @@ VIVA_F Lane fold_lanes(const T* x, size_t n, Lane zero, F f, J join) {
   size_t i = 0;
   for (; i + 4 * L <= n; i += 4 * L) {
     const T* p = x + i;
+    // One core does not keep enough lines of memory on their way by itself.
+    for (size_t j = 0; j < 4 * L; j += 64 / sizeof(T)) __builtin_prefetch(reinterpret_cast<const uint8_t*>(p + j) + kAhead);
 #pragma GCC ivdep
     for (size_t j = 0; j < L; ++j) {
       acc[j] = join(acc[j], join(join(f(p[j]), f(p[L + j])), join(f(p[2 * L + j]), f(p[3 * L + j]))));
