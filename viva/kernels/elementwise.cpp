@@ -13,8 +13,11 @@ namespace viva::kernels {
 namespace {
 
 constexpr size_t kStripBytes = 8 * 1024;        // of each operand at a time
-constexpr int64_t kTile = 64;                   // values along both axes where an operand runs across the others
+constexpr size_t kTileBytes = 16 * 1024;        // where an operand runs across the others: long runs of both
+constexpr int64_t kTile = 64;                   // columns of such a tile
+constexpr int64_t kTileAhead = 16;              // columns that are fetched ahead
 constexpr int64_t kTask = 64 * 1024;            // values that are worth a task of their own
+constexpr size_t kLine = 64;                    // streaming stores take whole ones
 constexpr uint64_t kStreamBytes = 16ull << 20;  // results from here on bypass the cache
 constexpr size_t kMost = 4;                     // operands, the result included
 
@@ -83,9 +86,9 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
       }
     }
     // Short rows are taken together: a call for a few values costs more than they do.
-    if (p.cols == p.shape[last] || p.cols == kTile) p.rows = std::clamp<int64_t>(strip / p.cols, 1, p.shape[p.across]);
+    const int64_t most = p.cols == kTile ? static_cast<int64_t>(kTileBytes / widest) : strip;
+    if (p.cols == p.shape[last] || p.cols == kTile) p.rows = std::clamp<int64_t>(most / p.cols, 1, p.shape[p.across]);
     if (p.across + 1 == last && p.cols >= 4 * kTile) p.rows = 1;
-    if (p.cols == kTile) p.rows = std::min(p.rows, kTile);
   }
   for (size_t a = 0; a < p.rank; ++a) {
     const int64_t step = a == last ? p.cols : a == p.across ? p.rows : 1;
@@ -97,16 +100,16 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
 
 // What one thread needs for a strip of each operand, and what lies in it.
 struct Strips {
-  alignas(64) uint8_t value[kMost][kStripBytes];  // of the computed type
-  alignas(64) uint8_t raw[kStripBytes];
+  alignas(64) uint8_t value[kMost][kTileBytes];  // of the computed type
+  alignas(64) uint8_t raw[kTileBytes];
   const uint8_t* from[kMost] = {};  // what value[k] was made from
   int64_t rows[kMost], cols[kMost];
 };
 
 class Pass {
  public:
-  Pass(const Machine& machine, const Plan& plan, const Operand* const* op, Loop loop)
-      : p_(plan), loop_(loop), stream_(stream_code(machine.target()).copy) {
+  Pass(const Machine& machine, const Plan& plan, const Operand* const* op, Loop loop, bool moves)
+      : p_(plan), loop_(loop), moves_(moves), stream_(stream_code(machine.target()).copy) {
     for (size_t k = 0; k < p_.operands; ++k) {
       data_[k] = op[k]->data;
       width_[k] = static_cast<int64_t>(bytes(op[k]->dtype));
@@ -135,6 +138,7 @@ class Pass {
         index[a] = 0;
       }
     }
+    if (past_cache_) end_streams();
   }
 
  private:
@@ -164,8 +168,12 @@ class Pass {
       loop_(in, scalars, out, static_cast<size_t>(n));
       return;
     }
-    uint8_t* result = s.value[0];
-    loop_(in, scalars, result, static_cast<size_t>(n));
+    const uint8_t* result = s.value[0];
+    if (moves_ && scalars == 0 && (!past_cache_ || reinterpret_cast<uintptr_t>(in[0]) % kLine == 0)) {
+      result = static_cast<const uint8_t*>(in[0]);
+    } else {
+      loop_(in, scalars, s.value[0], static_cast<size_t>(n));
+    }
     if (convert_[0] != nullptr) {
       convert_[0](result, s.raw, static_cast<size_t>(n));
       result = s.raw;
@@ -182,7 +190,6 @@ class Pass {
   }
 
   void write_run(const uint8_t* from, uint8_t* to, size_t n) const {
-    constexpr size_t kLine = 64;  // streaming stores take whole ones
     const size_t body = past_cache_ && reinterpret_cast<uintptr_t>(to) % kLine == 0 && reinterpret_cast<uintptr_t>(from) % kLine == 0 ? n / kLine * kLine : 0;
     if (body != 0) stream_(to, from, body);
     std::memcpy(to + body, from + body, n - body);
@@ -207,7 +214,7 @@ class Pass {
     const uint8_t* raw = at;
     if (!one && !flat) {
       uint8_t* to = convert_[k] == nullptr ? s.value[k] : s.raw;
-      gather(static_cast<size_t>(width_[k]), at, {rows, cols, row_stride, col_stride}, p_.cols * col_stride, to);
+      gather(static_cast<size_t>(width_[k]), at, {rows, cols, row_stride, col_stride}, kTileAhead * col_stride, to);
       raw = to;
     }
     if (convert_[k] != nullptr) convert_[k](raw, s.value[k], static_cast<size_t>(rows * cols));
@@ -216,6 +223,7 @@ class Pass {
 
   const Plan& p_;
   Loop loop_;
+  bool moves_;  // the loop only copies
   void (*stream_)(uint8_t* to, const uint8_t* from, size_t bytes) noexcept;
   uint8_t* data_[kMost];
   int64_t width_[kMost];
@@ -247,23 +255,14 @@ void same(const void* const* in, uint32_t scalars, void* out, size_t n) noexcept
   }
 }
 
-}  // namespace
-
-Operand operand(const Tensor& t, const Shape& shape, DType compute) {
-  Strides strides(shape.size(), 0);
-  const size_t added = shape.size() - t.rank();
-  for (size_t i = 0; i < t.rank(); ++i) strides[added + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
-  return {t.raw(), t.dtype(), strides, compute};
-}
-
-void run_elementwise(const Machine& machine, const Shape& shape, const Operand& out, std::span<const Operand> in, Loop loop) {
+void run(const Machine& machine, const Shape& shape, const Operand& out, std::span<const Operand> in, Loop loop, bool moves) {
   const Operand* op[kMost] = {&out};
   for (size_t k = 0; k < in.size(); ++k) op[k + 1] = &in[k];
   int64_t values = 1;
   for (const int64_t d : shape) values *= d;
   if (values == 0) return;
   const Plan p = plan(shape, op, in.size() + 1);
-  const Pass pass(machine, p, op, loop);
+  const Pass pass(machine, p, op, loop, moves);
   const int64_t tasks = std::clamp<int64_t>(values / kTask, 1, p.block_count);
   if (tasks == 1) {
     pass.run(0, p.block_count);
@@ -277,12 +276,25 @@ void run_elementwise(const Machine& machine, const Shape& shape, const Operand& 
   });
 }
 
+}  // namespace
+
+Operand operand(const Tensor& t, const Shape& shape, DType compute) {
+  Strides strides(shape.size(), 0);
+  const size_t added = shape.size() - t.rank();
+  for (size_t i = 0; i < t.rank(); ++i) strides[added + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
+  return {t.raw(), t.dtype(), strides, compute};
+}
+
+void run_elementwise(const Machine& machine, const Shape& shape, const Operand& out, std::span<const Operand> in, Loop loop) {
+  run(machine, shape, out, in, loop, false);
+}
+
 void copy(const Machine& machine, const Shape& shape, const Operand& out, const Operand& in) {
   Operand from = in, to = out;
   from.compute = to.compute = out.dtype;
   Loop loop = nullptr;
   with_width(bytes(out.dtype), [&](auto w) { loop = &same<decltype(w)>; });
-  run_elementwise(machine, shape, to, {&from, 1}, loop);
+  run(machine, shape, to, {&from, 1}, loop, true);
 }
 
 Loop select_loop(size_t width) noexcept {

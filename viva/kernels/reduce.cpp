@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "viva/kernels/tile.h"
 #include "viva/machine/machine.h"
 
 namespace viva::kernels {
@@ -142,24 +143,6 @@ class Place {
   int64_t index_[kMaxRank], offset_ = 0;
 };
 
-void gather(const uint8_t* from, int64_t stride, int64_t n, size_t width, uint8_t* to) {
-  const auto as = [&](auto zero) {
-    using T = decltype(zero);
-    for (int64_t i = 0; i < n; ++i) reinterpret_cast<T*>(to)[i] = *reinterpret_cast<const T*>(from + i * stride);
-  };
-  if (stride == static_cast<int64_t>(width)) {
-    std::memcpy(to, from, static_cast<size_t>(n) * width);
-    return;
-  }
-  switch (width) {
-    case 1: return as(uint8_t{});
-    case 2: return as(uint16_t{});
-    case 4: return as(uint32_t{});
-    case 8: return as(uint64_t{});
-    default: return as(std::complex<double>{});
-  }
-}
-
 class Pass {
  public:
   Pass(const Machine& machine, const Plan& plan, const ReduceCode& code, double param, DType from, DType compute, const Tensor& out)
@@ -270,7 +253,7 @@ class Pass {
     Place place(p_.r, p_.reduced, begin);
     while (n > 0) {
       const int64_t m = std::min(n, place.run());
-      gather(from + place.offset(), p_.reduced == 0 ? 0 : p_.r[p_.reduced - 1].stride, m, static_cast<size_t>(width_), to);
+      gather(static_cast<size_t>(width_), from + place.offset(), {1, m, 0, p_.reduced == 0 ? 0 : p_.r[p_.reduced - 1].stride}, 0, to);
       place.advance(m);
       to += m * width_;
       n -= m;
@@ -336,7 +319,7 @@ class Pass {
         const uint8_t* row = from + place.offset();
         if (along.stride != width_) {
           uint8_t* to = copied + r * cols * width_;
-          gather(row, along.stride, cols, static_cast<size_t>(width_), to);
+          gather(static_cast<size_t>(width_), row, {1, cols, 0, along.stride}, 0, to);
           row = to;
         }
         if (convert_ != nullptr) {

@@ -28,6 +28,29 @@ void transpose4(const uint8_t* from, int64_t col_stride, uint8_t* to, int64_t to
   put(3, hn::InterleaveUpper(d2, ab1, ce1));
 }
 
+// n values, `stride` values apart, of which vectors know two kinds: every other one, and all backwards.
+template <class T>
+void gather_run(const T* from, int64_t stride, int64_t n, T* out) {
+  int64_t i = 0;
+  constexpr int64_t kAhead = 4096 / static_cast<int64_t>(sizeof(T));
+  if constexpr (std::is_same_v<T, uint32_t> || std::is_same_v<T, uint64_t>) {
+    const hn::ScalableTag<T> d;
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+    if (stride == -1) {
+      for (; i + lanes <= n; i += lanes) {
+        __builtin_prefetch(from - i - kAhead);
+        hn::StoreU(hn::Reverse(d, hn::LoadU(d, from - i - lanes + 1)), d, out + i);
+      }
+    } else if (stride == 2) {
+      for (; i + lanes < n; i += lanes) {  // what lies behind the last value may belong to nobody
+        __builtin_prefetch(from + 2 * i + kAhead);
+        hn::StoreU(hn::ConcatEven(d, hn::LoadU(d, from + 2 * i + lanes), hn::LoadU(d, from + 2 * i)), d, out + i);
+      }
+    }
+  }
+  for (; i < n; ++i) out[i] = from[i * stride];
+}
+
 template <class T>
 void gather_as(const uint8_t* from, const TileShape& s, int64_t ahead, uint8_t* to) {
   T* out = reinterpret_cast<T*>(to);
@@ -45,7 +68,7 @@ void gather_as(const uint8_t* from, const TileShape& s, int64_t ahead, uint8_t* 
   }
   if (s.row_stride != kUnit) {
     for (int64_t r = 0; r < s.rows; ++r) {
-      for (int64_t c = 0; c < s.cols; ++c) out[r * s.cols + c] = at(r, c);
+      gather_run(reinterpret_cast<const T*>(from + r * s.row_stride), s.col_stride / kUnit, s.cols, out + r * s.cols);
     }
     return;
   }

@@ -147,7 +147,10 @@ Speed MemoryMeter::write(bool all_threads) {
 Speed MemoryMeter::copy(bool all_threads) {
   const auto code = stream_code(machine_.target()).copy;
   return pass(all_threads, 2.0 * static_cast<double>(bytes()),
-              [&](size_t at, size_t n) { code(arrays_->to.data + at, arrays_->from.data + at, n); });
+              [&](size_t at, size_t n) {
+                code(arrays_->to.data + at, arrays_->from.data + at, n);
+                end_streams();
+              });
 }
 
 MemoryRates measure_memory(const Machine& machine, const MemoryOptions& options) {

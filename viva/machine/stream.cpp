@@ -44,7 +44,6 @@ static void stream_write(uint8_t* p, size_t bytes, uint8_t value) noexcept {
 static void stream_copy(uint8_t* to, const uint8_t* from, size_t bytes) noexcept {
   const hn::ScalableTag<uint8_t> d;
   for (size_t i = 0; i < bytes; i += hn::Lanes(d)) hn::Stream(hn::Load(d, from + i), d, to + i);
-  hwy::FlushStream();
 }
 
 static constexpr StreamCode kStream = {&stream_read, &stream_write, &stream_copy};
@@ -71,6 +70,8 @@ void plain_copy(uint8_t* to, const uint8_t* from, size_t bytes) noexcept { std::
 constexpr StreamCode kPlain = {&plain_read, &plain_write, &plain_copy};
 
 }  // namespace
+
+void end_streams() noexcept { hwy::FlushStream(); }
 
 const StreamCode& stream_code(Target target) noexcept {
   switch (target) {
