@@ -124,6 +124,9 @@ TEST(Unique, AllParts) {
   const Unique f = unique(Tensor::of<double>(m, {kNan, -0.0, 0.0, kNan}));
   EXPECT_EQ(f.values.count(), 3);
   EXPECT_EQ(f.counts.values<int>(), (std::vector<int>{2, 1, 1}));
+  EXPECT_EQ(unique_values(Tensor::of<int32_t>(m, {{3, 1, 3}, {2, 1, 3}})).values<int32_t>(), (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(unique_values(Tensor::of<double>(m, {kNan, -0.0, 0.0, kNan})).count(), 3);
+  EXPECT_EQ(unique_values(zeros(m, {0})).count(), 0);
   EXPECT_EQ(unique(zeros(m, {0})).values.count(), 0);
   EXPECT_EQ(unique(full(m, {}, 2)).inverse.shape(), Shape());
 }

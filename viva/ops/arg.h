@@ -42,6 +42,9 @@ DType promote(DType a, DType b, std::string_view operation = "promote");
 // A type beside a plain number.
 DType promote(DType a, Arg::Kind number) noexcept;
 
+// Throws where values have no order.
+void check_ordered(const Tensor& x, std::string_view operation);
+
 inline constexpr DType kDefaultFloat = DType::kF32;
 inline constexpr DType kDefaultInt = DType::kI64;
 

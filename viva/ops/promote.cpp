@@ -70,4 +70,9 @@ DType promote(DType a, Arg::Kind number) noexcept {
   }
 }
 
+void check_ordered(const Tensor& x, std::string_view operation) {
+  check_defined(x, operation);
+  if (is_complex(x.dtype())) throw Error(Code::kUsage, operation, fmt::format("{} values have no order", name(x.dtype())), "sort by abs() or real()");
+}
+
 }  // namespace viva

@@ -93,7 +93,7 @@ void bind_order(nb::module_& m) {
           Unique u = released([&] { return unique(x); });
           return named({std::move(u.values), std::move(u.inverse)});
         }, nb::arg("x"), "The values there are, sorted, and which of them each value is.");
-  m.def("unique_values", [](const Tensor& x) { return unique(x).values; }, nb::arg("x"), Released(), "The values there are, sorted.");
+  m.def("unique_values", &unique_values, nb::arg("x"), Released(), "The values there are, sorted.");
   m.def("histogram", [named = Named(m, "histogram_result", "counts edges")](const Tensor& x, int64_t bins, std::optional<std::pair<double, double>> range) {
           Histogram h = released([&] { return histogram(x, bins, range); });
           return named({std::move(h.counts), std::move(h.edges)});
