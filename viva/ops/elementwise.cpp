@@ -84,20 +84,25 @@ Tensor run(LoopId id, const Arg& a, const Arg& b) {
   const DType type = accepted(id, common_type(a, b, f.name)), compute = kernels::compute_type(type);
   const DType result = kernels::result_type(f.result, type), raw = kernels::result_type(f.result, compute);
   const Machine& machine = (a.tensor() != nullptr ? a : b).tensor()->machine();
+  const kernels::Loop loop = kernels::find_loop(id, compute, machine.target());
+  const auto plain = [&](const Tensor* t) { return t == nullptr || (t->dtype() == compute && t->contiguous() && t->count() <= kSmall); };
+  if (result == raw && plain(a.tensor()) && plain(b.tensor())) {
+    const auto single = [](const Tensor* t) { return t == nullptr || t->rank() == 0; };
+    const bool same = a.tensor() != nullptr && b.tensor() != nullptr && a.tensor()->shape() == b.tensor()->shape();
+    if (same || single(a.tensor()) || single(b.tensor())) {
+      alignas(16) uint8_t number[16];
+      const Arg* n = a.tensor() == nullptr ? &a : b.tensor() == nullptr ? &b : nullptr;
+      if (n != nullptr) n->write(number, compute);
+      const void* in[] = {a.tensor() == nullptr ? number : a.tensor()->raw(), b.tensor() == nullptr ? number : b.tensor()->raw()};
+      const bool first = single(a.tensor()) && b.tensor() != nullptr;
+      const Tensor& larger = *(first ? b : a).tensor();
+      Tensor out(machine, larger.shape(), result);
+      loop(in, same ? 0 : first ? 1 : 2, out.raw(), static_cast<size_t>(larger.count()));
+      return out;
+    }
+  }
   const Tensor number = a.tensor() == nullptr ? a.as(machine, compute) : b.tensor() == nullptr ? b.as(machine, compute) : Tensor();
   const Tensor &x = a.tensor() == nullptr ? number : *a.tensor(), &y = b.tensor() == nullptr ? number : *b.tensor();
-  const kernels::Loop loop = kernels::find_loop(id, compute, machine.target());
-  const bool small = x.dtype() == compute && y.dtype() == compute && result == raw;
-  if (small && std::max(x.count(), y.count()) <= kSmall && x.contiguous() && y.contiguous() &&
-      (x.shape() == y.shape() || x.rank() == 0 || y.rank() == 0)) {
-    const bool same = x.shape() == y.shape();
-    const Tensor& larger = x.rank() == 0 ? y : x;
-    Tensor out(machine, larger.shape(), result);
-    const void* in[] = {x.raw(), y.raw()};
-    const uint32_t scalars = same ? 0 : x.rank() == 0 ? 1 : 2;
-    loop(in, scalars, out.raw(), static_cast<size_t>(larger.count()));
-    return out;
-  }
   const Shape shape = broadcast(x.shape(), y.shape(), f.name);
   Tensor out = result_like(x.shape() == shape ? x : y, shape, result);
   const kernels::Operand in[] = {kernels::operand(x, shape, compute), kernels::operand(y, shape, compute)};
@@ -136,6 +141,10 @@ Tensor to(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   if (!is_element(dtype)) throw Error(Code::kUsage, "to", fmt::format("{} is no type of single values", name(dtype)));
   const Tensor out = result_like(x, x.shape(), dtype);
+  if (x.contiguous() && x.count() <= kSmall) {
+    kernels::find_convert(x.dtype(), dtype, x.machine().target())(x.raw(), out.raw(), static_cast<size_t>(x.count()));
+    return out;
+  }
   kernels::copy(x.machine(), x.shape(), kernels::operand(out, x.shape(), dtype), kernels::operand(x, x.shape(), dtype));
   return out;
 }

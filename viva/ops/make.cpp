@@ -35,7 +35,15 @@ Tensor fill(Tensor t, F f) {
 
 Tensor full(const Machine& machine, const Shape& shape, const Arg& value, std::optional<DType> dtype) {
   const Tensor t(machine, shape, dtype.value_or(type_of(value)));
-  assign(t, value);
+  constexpr int64_t kSmall = 4096;
+  if (t.count() == 0 || t.count() > kSmall || value.tensor() != nullptr) {
+    assign(t, value);
+    return t;
+  }
+  value.write(t.raw(), t.dtype());
+  for (size_t done = bytes(t.dtype()), all = static_cast<size_t>(t.bytes()); done < all; done *= 2) {
+    std::memcpy(t.raw() + done, t.raw(), std::min(done, all - done));
+  }
   return t;
 }
 Tensor zeros(const Machine& machine, const Shape& shape, DType dtype) { return full(machine, shape, 0, dtype); }
