@@ -28,18 +28,17 @@ struct Side {
   Convert convert = nullptr;
 };
 
-Side side(const Matrices& x, int64_t rows, int64_t cols, DType dtype, DType compute, Target target) {
+// `as_it_is`: the kernel converts.
+Side side(const Matrices& x, int64_t rows, int64_t cols, DType dtype, DType compute, Target target,
+          bool as_it_is) {
   Side s{x.data, x.row_stride, x.col_stride, static_cast<int64_t>(bytes(dtype)), x.batch};
-  if (dtype != compute) {
-    s.convert = find_convert(dtype, compute, target);
-    return s;
-  }
+  if (dtype != compute) s.convert = find_convert(dtype, compute, target);
   const bool by_rows = (cols == 1 || x.col_stride == 1) && (rows == 1 || x.row_stride >= cols);
   const bool by_cols = (rows == 1 || x.row_stride == 1) && (cols == 1 || x.col_stride >= rows);
   const int64_t ld = by_rows   ? (rows == 1 ? cols : x.row_stride)
                      : by_cols ? (cols == 1 ? rows : x.col_stride)
                                : 0;
-  if (ld >= 1 && ld <= kInt32) {
+  if (ld >= 1 && ld <= kInt32 && (s.convert == nullptr || as_it_is)) {
     s.trans = by_rows ? 'N' : 'T';
     s.ld = ld;
   }
@@ -56,18 +55,24 @@ struct Cut {
 
 int64_t ceil_of(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
-Cut cut(int64_t batch, int64_t m, int64_t n, int64_t k, bool packed) {
+// `along`: the values of the result lie as those of the matrix that is multiplied by a vector.
+Cut cut(int64_t batch, int64_t m, int64_t n, int64_t k, bool packed, bool along) {
   Cut c{};
   const bool vector = m == 1 || n == 1;
   const double inner = static_cast<double>(k);
   const double least = vector ? 1 << 18 : 1 << 20, most = vector ? 1 << 19 : 1 << 23;
   c.rows = std::min<int64_t>(m, 256);
   c.cols = std::min<int64_t>(n, 1024);
+  if (along) {  // whole lines of the matrix, as long as they are: what is cut is the sum
+    c.rows = std::min<int64_t>(m, 1 << 16);
+    c.cols = std::min<int64_t>(n, 1 << 16);
+  }
   const auto work = [&] { return static_cast<double>(c.rows) * static_cast<double>(c.cols) * inner; };
   while (c.rows < m && work() < least) c.rows = std::min(m, 2 * c.rows);
   while (c.cols < n && work() < least) c.cols = std::min(n, 2 * c.cols);
   const int64_t smallest = vector ? 256 : 64;
-  while (batch < kEnough && batch * ceil_of(m, c.rows) * ceil_of(n, c.cols) < kEnough && work() > most) {
+  while (!along && batch < kEnough && batch * ceil_of(m, c.rows) * ceil_of(n, c.cols) < kEnough &&
+         work() > most) {
     int64_t& longer = c.cols >= 2 * c.rows ? c.cols : c.rows;
     if (longer < 2 * smallest) break;
     longer = (longer / 2 + smallest - 1) / smallest * smallest;
@@ -77,8 +82,9 @@ Cut cut(int64_t batch, int64_t m, int64_t n, int64_t k, bool packed) {
   c.stretch = k;
   c.stretches = 1;
   const int64_t tiles = batch < kEnough ? batch * c.row_tiles * c.col_tiles : kEnough;
-  if (tiles < kEnough && m <= (1 << 16) / n && k >= 2 * 4096 && work() >= least) {
-    c.stretch = std::clamp<int64_t>((ceil_of(k, kEnough) + 63) / 64 * 64, 4096, kLongest);
+  if (tiles < kEnough && m <= (1 << 16) / n && k >= (along ? 64 : 2 * 4096) && work() >= least) {
+    c.stretch = along ? std::clamp<int64_t>(ceil_of(k, kEnough), ceil_of(1 << 17, std::max(m, n)), kLongest)
+                      : std::clamp<int64_t>((ceil_of(k, kEnough) + 63) / 64 * 64, 4096, kLongest);
     c.stretches = ceil_of(k, c.stretch);
   }
   c.inner = std::min<int64_t>(c.stretch, packed ? kPanel : 1 << 24);
@@ -92,14 +98,19 @@ class Product {
       : machine_(machine), batch_(batch), m_(m), n_(n), k_(k), out_(out) {
     const DType compute = compute_type(dtype);
     code_ = is_int(dtype) ? &int_product(dtype, machine.target()) : &float_product(compute);
-    a_ = side(a, m, k, dtype, compute, machine.target());
-    b_ = side(b, k, n, dtype, compute, machine.target());
+    const bool halves = dtype == DType::kBF16 && (m == 1 || n == 1);
+    a_ = side(a, m, k, dtype, compute, machine.target(), halves && n == 1);
+    b_ = side(b, k, n, dtype, compute, machine.target(), halves && n != 1);
+    gemm_ = code_->gemm;
+    if (halves && (n == 1 ? a_ : b_).trans != 0) gemm_ = bf16_times_vector(machine.target());
     width_ = static_cast<int64_t>(bytes(dtype));
     wide_ = static_cast<int64_t>(bytes(compute));
     if (dtype != compute) narrow_ = find_convert(compute, dtype, machine.target());
     products_ = 1;
     for (const int64_t d : batch) products_ *= d;
-    cut_ = cut(products_, m, n, k, a_.trans == 0 || b_.trans == 0);
+    const bool along = n == 1 ? std::abs(a.row_stride) < std::abs(a.col_stride)
+                              : m == 1 && std::abs(b.col_stride) < std::abs(b.row_stride);
+    cut_ = cut(products_, m, n, k, gemm_ == code_->gemm && (a_.trans == 0 || b_.trans == 0), along);
     small_ = narrow_ == nullptr && cut_.row_tiles * cut_.col_tiles == 1 && m * n * k <= code_->small_work;
     // Values of scratch: a panel of each operand (twice where it is gathered, then converted), a tile of the
     // result.
@@ -151,7 +162,7 @@ class Product {
     const uint8_t* from = s.data + (at + row * s.row_stride + col * s.col_stride) * s.width;
     if (s.trans != 0) return {from, s.trans, s.ld};
     // In the order of its memory, so that it is read in runs: the library takes either.
-    const bool turn = std::abs(s.row_stride) < std::abs(s.col_stride) && rows > 1;
+    const bool turn = rows > 1 && (cols == 1 || std::abs(s.row_stride) < std::abs(s.col_stride));
     const int64_t lines = turn ? cols : rows, length = turn ? rows : cols;
     const int64_t far = turn ? s.col_stride : s.row_stride, near = turn ? s.row_stride : s.col_stride;
     if (s.convert != nullptr && (near == 1 || length == 1)) {
@@ -195,7 +206,7 @@ class Product {
       const int64_t inner = std::min(cut_.inner, k1 - p);
       const Block a = block(a_, at_a, row, rows, p, inner, room_a, raw),
                   b = block(b_, at_b, p, inner, col, cols, room_b, raw);
-      code_->gemm(rows, cols, inner, a, b, p != k0, c, ldc);
+      gemm_(rows, cols, inner, a, b, p != k0, c, ldc);
     }
     if (partial_ != nullptr || narrow_ == nullptr) return;
     for (int64_t i = 0; i < rows; ++i)
@@ -207,6 +218,7 @@ class Product {
   int64_t m_, n_, k_, products_, width_, wide_;
   uint8_t *out_, *partial_ = nullptr;
   const ProductCode* code_;
+  Gemm gemm_;
   Side a_, b_;
   Convert narrow_ = nullptr;
   Cut cut_;

@@ -43,5 +43,7 @@ struct ProductCode {
 // For f32, f64, complex and integers.
 const ProductCode& float_product(DType compute) noexcept;
 const ProductCode& int_product(DType dtype, Target target) noexcept;
+// A bf16 matrix and a dense f32 vector (m or n is 1) -> f32.
+Gemm bf16_times_vector(Target target) noexcept;
 
 }  // namespace viva::kernels

@@ -11,33 +11,38 @@ VIVA_SMALL_INLINE T product_of(T a, T b) noexcept {
   }
 }
 
-template <class T>
-void small_product(int64_t m, int64_t n, int64_t k, const Matrices& a, const Matrices& b, void* c) noexcept {
-  const T* x = reinterpret_cast<const T*>(a.data);
+// kCols columns of the result from their first on, in registers.
+template <int kCols, bool kRun, class T>
+VIVA_SMALL_INLINE void small_columns(int64_t m, int64_t n, int64_t k, const Matrices& a, const T* b,
+                                     const Matrices& of_b, T* out) noexcept {
+  const int64_t next = kRun ? 1 : of_b.col_stride;
+  for (int64_t i = 0; i < m; ++i, out += n) {
+    const T* v = reinterpret_cast<const T*>(a.data) + i * a.row_stride;
+    const T* from = b;
+    T sum[kCols] = {};
+    for (int64_t p = 0; p < k; ++p, v += a.col_stride, from += of_b.row_stride) {
+      for (int j = 0; j < kCols; ++j) sum[j] = static_cast<T>(sum[j] + product_of(*v, from[j * next]));
+    }
+    for (int j = 0; j < kCols; ++j) out[j] = sum[j];
+  }
+}
+
+template <bool kRun, class T>
+void small_of(int64_t m, int64_t n, int64_t k, const Matrices& a, const Matrices& b, void* c) noexcept {
   const T* y = reinterpret_cast<const T*>(b.data);
   T* out = static_cast<T*>(c);
-  for (int64_t i = 0; i < m; ++i, out += n) {
-    const T* row = x + i * a.row_stride;
-    if (n == 1) {
-      T s = 0;
-      for (int64_t p = 0; p < k; ++p)
-        s = static_cast<T>(s + product_of(row[p * a.col_stride], y[p * b.row_stride]));
-      out[0] = s;
-      continue;
-    }
-    std::fill_n(out, n, T(0));
-    for (int64_t p = 0; p < k; ++p) {
-      const T v = row[p * a.col_stride];
-      const T* from = y + p * b.row_stride;
-      if (b.col_stride == 1) {
-#pragma GCC ivdep
-        for (int64_t j = 0; j < n; ++j) out[j] = static_cast<T>(out[j] + product_of(v, from[j]));
-      } else {
-        for (int64_t j = 0; j < n; ++j)
-          out[j] = static_cast<T>(out[j] + product_of(v, from[j * b.col_stride]));
-      }
-    }
+  int64_t j = 0;
+  for (; j + 8 <= n; j += 8) small_columns<8, kRun>(m, n, k, a, y + j * b.col_stride, b, out + j);
+  if (j + 4 <= n) {
+    small_columns<4, kRun>(m, n, k, a, y + j * b.col_stride, b, out + j);
+    j += 4;
   }
+  for (; j < n; ++j) small_columns<1, kRun>(m, n, k, a, y + j * b.col_stride, b, out + j);
+}
+
+template <class T>
+void small_product(int64_t m, int64_t n, int64_t k, const Matrices& a, const Matrices& b, void* c) noexcept {
+  b.col_stride == 1 ? small_of<true, T>(m, n, k, a, b, c) : small_of<false, T>(m, n, k, a, b, c);
 }
 
 template <class T>
