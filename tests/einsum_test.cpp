@@ -58,17 +58,45 @@ std::vector<Wide> twin(const std::string& formula, const std::vector<Tensor>& op
   return sums;
 }
 
-void expect_near(const Tensor& got, const std::vector<Wide>& want, const Shape& shape, const std::string& what) {
+void expect_near(const Tensor& got, const std::vector<Wide>& want, const Shape& shape,
+                 const std::string& what) {
   ASSERT_EQ(got.shape(), shape) << what;
   const auto v = got.values<Wide>();
   for (size_t i = 0; i < v.size(); ++i) {
-    ASSERT_LE(std::abs(v[i] - want[i]), 1e3 * precision(got.dtype()) * (1 + std::abs(want[i]))) << what << " at " << i << ": " << v[i] << " and " << want[i];
+    ASSERT_LE(std::abs(v[i] - want[i]), 1e3 * precision(got.dtype()) * (1 + std::abs(want[i])))
+        << what << " at " << i << ": " << v[i] << " and " << want[i];
   }
 }
 
-constexpr const char* kFormulas[] = {"ij,jk->ik", "ij,jk->ki", "ij,kj->ik", "bij,bjk->bik", "bij,bjk->kib", "ij,jk,kl->il", "i,j->ij", "i,i->", "ij->ji", "ij->", "ij->j",
-                                     "ii->i", "ii->", "iji->j", "iij,jk->ik", "abc,cd,bd->a", "ij,ij->ij", "ij,ij->", "ijk,jk->i", "ijk,jl,kl->il", "a,b,c->cab",
-                                     "abcd,cdef->abef", "bhqd,bhkd->bhqk", "ij,j->i", "ij,kl->", "i->i", "ijj,k->ik", "ab,ab,ab->ba", "abi,bci->aci"};
+constexpr const char* kFormulas[] = {"ij,jk->ik",
+                                     "ij,jk->ki",
+                                     "ij,kj->ik",
+                                     "bij,bjk->bik",
+                                     "bij,bjk->kib",
+                                     "ij,jk,kl->il",
+                                     "i,j->ij",
+                                     "i,i->",
+                                     "ij->ji",
+                                     "ij->",
+                                     "ij->j",
+                                     "ii->i",
+                                     "ii->",
+                                     "iji->j",
+                                     "iij,jk->ik",
+                                     "abc,cd,bd->a",
+                                     "ij,ij->ij",
+                                     "ij,ij->",
+                                     "ijk,jk->i",
+                                     "ijk,jl,kl->il",
+                                     "a,b,c->cab",
+                                     "abcd,cdef->abef",
+                                     "bhqd,bhkd->bhqk",
+                                     "ij,j->i",
+                                     "ij,kl->",
+                                     "i->i",
+                                     "ijj,k->ik",
+                                     "ab,ab,ab->ba",
+                                     "abi,bci->aci"};
 
 TEST(einsum, twin) {
   const Machine machine({.threads = 2});
@@ -86,8 +114,10 @@ TEST(einsum, twin) {
           const auto [at, fresh] = size.try_emplace(f[i], 0);
           if (fresh) at->second = static_cast<int64_t>(round == 0 ? random() % 2 : 1 + random() % 5);
           // A size of 1 is stretched, but not where the letter is twice in the term.
-          const size_t start = f.rfind(',', i) == std::string::npos ? 0 : f.rfind(',', i) + 1, end = f.find_first_of(",-", i);
-          const bool twice = std::count(f.begin() + static_cast<std::ptrdiff_t>(start), f.begin() + static_cast<std::ptrdiff_t>(end), f[i]) > 1;
+          const size_t start = f.rfind(',', i) == std::string::npos ? 0 : f.rfind(',', i) + 1,
+                       end = f.find_first_of(",-", i);
+          const bool twice = std::count(f.begin() + static_cast<std::ptrdiff_t>(start),
+                                        f.begin() + static_cast<std::ptrdiff_t>(end), f[i]) > 1;
           shape.push_back(!twice && round > 2 && random() % 8 == 0 ? 1 : at->second);
         } else {
           operands.push_back(other_strides(random_tensor(machine, shape, type, random()), random));
@@ -109,22 +139,33 @@ TEST(einsum, twin) {
 
 TEST(einsum, dots_and_no_arrow) {
   const Machine machine;
-  const Tensor a = random_tensor(machine, {2, 3, 4, 5}, DType::kF64, 1), b = random_tensor(machine, {3, 5, 6}, DType::kF64, 2), m = random_tensor(machine, {4, 4}, DType::kF64, 3);
+  const Tensor a = random_tensor(machine, {2, 3, 4, 5}, DType::kF64, 1),
+               b = random_tensor(machine, {3, 5, 6}, DType::kF64, 2),
+               m = random_tensor(machine, {4, 4}, DType::kF64, 3);
   EXPECT_EQ(einsum("...ij,...jk->...ik", {a, b}).values<double>(), matmul(a, b).values<double>());
   EXPECT_EQ(einsum("...ij,...jk", {a, b}).shape(), Shape({2, 3, 4, 6}));
   EXPECT_EQ(einsum(" ... i j , ... j k -> k ... i ", {a, b}).shape(), Shape({6, 2, 3, 4}));
   EXPECT_EQ(einsum("i...->...i", {a}).shape(), Shape({3, 4, 5, 2}));
   EXPECT_EQ(einsum("...", {a}).values<double>(), a.values<double>());
   EXPECT_EQ(einsum("...,...", {a, a}).values<double>(), square(a).values<double>());
-  EXPECT_EQ(einsum("ba", {m}).values<double>(), m.transpose(0, 1).values<double>());  // in the order of the alphabet
+  EXPECT_EQ(einsum("ba", {m}).values<double>(),
+            m.transpose(0, 1).values<double>());  // in the order of the alphabet
   EXPECT_NEAR(einsum("ii", {m}).item<double>(), trace(m).item<double>(), 1e-12);
   EXPECT_EQ(einsum("ij,jh", {m, m}).shape(), Shape({4, 4}));
-  EXPECT_NEAR(einsum("ij,jh", {m, m}).at<double>({1, 2}), matmul(m, m).at<double>({2, 1}), 1e-12);  // h before i
+  EXPECT_NEAR(einsum("ij,jh", {m, m}).at<double>({1, 2}), matmul(m, m).at<double>({2, 1}),
+              1e-12);                                                                 // h before i
   EXPECT_EQ(einsum("bB", {m}).values<double>(), m.transpose(0, 1).values<double>());  // capitals first
-  EXPECT_EQ(einsum(",i->i", {Tensor::of<double>(machine, {2}).select(0, 0), m.select(0, 0)}).values<double>(), multiply(m.select(0, 0), 2).values<double>());
-  EXPECT_EQ(einsum("ij,jk->ik", {Tensor::of<int8_t>(machine, {{100, 100}}), Tensor::of<int8_t>(machine, {{2}, {1}})}).at<int8_t>({0, 0}), 44);
+  EXPECT_EQ(einsum(",i->i", {Tensor::of<double>(machine, {2}).select(0, 0), m.select(0, 0)}).values<double>(),
+            multiply(m.select(0, 0), 2).values<double>());
+  EXPECT_EQ(einsum("ij,jk->ik",
+                   {Tensor::of<int8_t>(machine, {{100, 100}}), Tensor::of<int8_t>(machine, {{2}, {1}})})
+                .at<int8_t>({0, 0}),
+            44);
   EXPECT_EQ(einsum("i->", {Tensor::of<int8_t>(machine, {100, 100})}).dtype(), DType::kI8);
-  EXPECT_EQ(einsum("ij,j->i", {equal(Tensor::of<int8_t>(machine, {{1, 0}, {0, 0}}), 1), Tensor::of<bool>(machine, {true, true})}).values<bool>(), (std::vector<bool>{true, false}));
+  EXPECT_EQ(einsum("ij,j->i", {equal(Tensor::of<int8_t>(machine, {{1, 0}, {0, 0}}), 1),
+                               Tensor::of<bool>(machine, {true, true})})
+                .values<bool>(),
+            (std::vector<bool>{true, false}));
   // A result is its own.
   const Tensor turned = einsum("ij->ji", {m});
   EXPECT_FALSE(turned.buffer() == m.buffer());
@@ -133,7 +174,8 @@ TEST(einsum, dots_and_no_arrow) {
 TEST(einsum, errors) {
   const Machine machine;
   const Tensor a = zeros(machine, {2, 3}), v = zeros(machine, {3});
-  for (const char* formula : {"ij", "ij,j,k", "ij,k->ijl", "ij,j->ii", "i,j", "ijk,j", "i?,j", "..ij,j", "...i...,j", "ii,j", "ij,ij", "ij,i", "...j,j->j"}) {
+  for (const char* formula : {"ij", "ij,j,k", "ij,k->ijl", "ij,j->ii", "i,j", "ijk,j", "i?,j", "..ij,j",
+                              "...i...,j", "ii,j", "ij,ij", "ij,i", "...j,j->j"}) {
     expect_error(Code::kUsage, {"einsum", formula}, [&] { einsum(formula, {a, v}); });
   }
   expect_error(Code::kUsage, {"einsum"}, [&] { einsum("", {}); });
@@ -151,8 +193,11 @@ TEST(products, dot_vecdot_outer) {
   const Tensor z = Tensor::of<C>(machine, {C(0, 1), C(2, 3)});
   EXPECT_EQ(vecdot(z, z).item<C>(), C(14, 0));
   EXPECT_EQ(dot(z, z).item<C>(), C(0, 1) * C(0, 1) + C(2, 3) * C(2, 3));
-  const Tensor x = random_tensor(machine, {4, 5, 6}, DType::kF64, 1), y = random_tensor(machine, {5, 6}, DType::kF64, 2);
-  const auto near = [](const Tensor& p, const Tensor& q) { return max(abs(subtract(p, q))).item<double>() < 1e-12 && p.shape() == q.shape(); };
+  const Tensor x = random_tensor(machine, {4, 5, 6}, DType::kF64, 1),
+               y = random_tensor(machine, {5, 6}, DType::kF64, 2);
+  const auto near = [](const Tensor& p, const Tensor& q) {
+    return max(abs(subtract(p, q))).item<double>() < 1e-12 && p.shape() == q.shape();
+  };
   EXPECT_TRUE(near(vecdot(x, y), sum(multiply(x, y), -1)));
   EXPECT_TRUE(near(vecdot(x, y, -2), sum(multiply(x, y), -2)));
   EXPECT_TRUE(near(vecdot(x, y, 2), sum(multiply(x, y), 2)));
@@ -163,7 +208,9 @@ TEST(products, dot_vecdot_outer) {
 
 TEST(products, tensordot_kron_cross) {
   const Machine machine;
-  const Tensor a = random_tensor(machine, {2, 3, 4}, DType::kF64, 1), b = random_tensor(machine, {3, 4, 5}, DType::kF64, 2), c = random_tensor(machine, {5, 4, 2}, DType::kF64, 3);
+  const Tensor a = random_tensor(machine, {2, 3, 4}, DType::kF64, 1),
+               b = random_tensor(machine, {3, 4, 5}, DType::kF64, 2),
+               c = random_tensor(machine, {5, 4, 2}, DType::kF64, 3);
   Shape s;
   expect_near(tensordot(a, b), twin("ijk,jkl->il", {a, b}, s), {2, 5}, "2");
   expect_near(tensordot(a, c, {0, -1}, {2, 1}), twin("ijk,lki->jl", {a, c}, s = {}), {3, 5}, "axes");
@@ -174,13 +221,16 @@ TEST(products, tensordot_kron_cross) {
   expect_error(Code::kUsage, {"tensordot"}, [&] { tensordot(a, b, {0, 1}, {0}); });
   expect_error(Code::kUsage, {"tensordot", "twice"}, [&] { tensordot(a, b, {0, 0}, {0, 1}); });
 
-  const Tensor k = kron(Tensor::of<double>(machine, {{1, 2}, {3, 4}}), Tensor::of<double>(machine, {{0, 5}, {6, 7}}));
-  EXPECT_EQ(k.values<double>(), (std::vector<double>{0, 5, 0, 10, 6, 7, 12, 14, 0, 15, 0, 20, 18, 21, 24, 28}));
+  const Tensor k =
+      kron(Tensor::of<double>(machine, {{1, 2}, {3, 4}}), Tensor::of<double>(machine, {{0, 5}, {6, 7}}));
+  EXPECT_EQ(k.values<double>(),
+            (std::vector<double>{0, 5, 0, 10, 6, 7, 12, 14, 0, 15, 0, 20, 18, 21, 24, 28}));
   EXPECT_EQ(kron(Tensor::of<double>(machine, {1, 2}), b).shape(), Shape({3, 4, 10}));
 
   const Tensor x = Tensor::of<double>(machine, {1, 0, 0}), y = Tensor::of<double>(machine, {0, 1, 0});
   EXPECT_EQ(cross(x, y).values<double>(), (std::vector<double>{0, 0, 1}));
-  const Tensor many = random_tensor(machine, {4, 3, 5}, DType::kF64, 4), n = cross(many, random_tensor(machine, {4, 3, 5}, DType::kF64, 5), 1);
+  const Tensor many = random_tensor(machine, {4, 3, 5}, DType::kF64, 4),
+               n = cross(many, random_tensor(machine, {4, 3, 5}, DType::kF64, 5), 1);
   EXPECT_EQ(n.shape(), Shape({4, 3, 5}));
   EXPECT_LT(max(abs(vecdot(many, n, 1))).item<double>(), 1e-12);
   EXPECT_EQ(cross(many, x.unsqueeze(1), 1 - 3).shape(), Shape({4, 3, 5}));
@@ -200,7 +250,8 @@ TEST(products, trace_power_views) {
   EXPECT_EQ(matrix_power(f, 50).at<int64_t>({0, 1}), 12586269025);
   EXPECT_EQ(matrix_power(f, 0).values<int64_t>(), (std::vector<int64_t>{1, 0, 0, 1}));
   EXPECT_EQ(matrix_power(f, 1).values<int64_t>(), f.values<int64_t>());
-  EXPECT_EQ(matrix_power(Tensor::of<double>(machine, {{2, 0}, {0, 4}}), -2).values<double>(), (std::vector<double>{0.25, 0, 0, 0.0625}));
+  EXPECT_EQ(matrix_power(Tensor::of<double>(machine, {{2, 0}, {0, 4}}), -2).values<double>(),
+            (std::vector<double>{0.25, 0, 0, 0.0625}));
   EXPECT_EQ(matrix_power(zeros(machine, {3, 0, 0}), 5).shape(), Shape({3, 0, 0}));
 }
 

@@ -4,9 +4,12 @@ import os, pathlib, shlex, shutil, subprocess, sys, tempfile
 
 build = pathlib.Path(sys.argv[1]).resolve()
 PROGRAM = """#include <viva/compress/convert.h>
+#include <viva/ops/ops.h>
 int main(int count, char** arguments) {
   if (count != 3) return 2;
   const viva::Machine machine;
+  const viva::Tensor a = viva::eye(machine, 3);
+  if (viva::det(viva::matmul(a, viva::solve(a, a))).item<float>() != 1) return 3;
   return viva::convert(machine, arguments[1], arguments[2], {}).lossless ? 0 : 1;
 }
 """

@@ -32,10 +32,14 @@ Tensor ones_diagonal(const Tensor& like) {
 
 Shape random_batch(std::mt19937_64& random) {
   switch (random() % 4) {
-    case 0: return {3};
-    case 1: return {2, 1, 2};
-    case 2: return {0};
-    default: return {};
+    case 0:
+      return {3};
+    case 1:
+      return {2, 1, 2};
+    case 2:
+      return {0};
+    default:
+      return {};
   }
 }
 Shape with(Shape batch, std::initializer_list<int64_t> last) {
@@ -68,13 +72,17 @@ TEST(linalg, solve_inv_det) {
     if (a.count() != 0) assign(diagonal(a), add(diagonal(a), 0.6 * static_cast<double>(n) + 2));
     a = other_strides(a, random);
     const int64_t columns = static_cast<int64_t>(random() % 4);
-    const Tensor b = other_strides(random_tensor(machine, with(random() % 2 ? batch : Shape(), {n, columns}), type, random()), random);
+    const Tensor b = other_strides(
+        random_tensor(machine, with(random() % 2 ? batch : Shape(), {n, columns}), type, random()), random);
     const Tensor x = solve(a, b);
     EXPECT_EQ(x.dtype(), type);
     EXPECT_EQ(x.shape(), with(batch, {n, columns}));
-    EXPECT_LE(apart(matmul(wide(a), wide(x)), add(wide(b), zeros(machine, x.shape(), DType::kC128))), allowed(type, n));
+    EXPECT_LE(apart(matmul(wide(a), wide(x)), add(wide(b), zeros(machine, x.shape(), DType::kC128))),
+              allowed(type, n));
     const Tensor v = random_tensor(machine, {n}, type, random());
-    EXPECT_LE(apart(matmul(wide(a), wide(solve(a, v)).unsqueeze(-1)).select(-1, 0), add(wide(v), zeros(machine, with(batch, {n}), DType::kC128))), allowed(type, n));
+    EXPECT_LE(apart(matmul(wide(a), wide(solve(a, v)).unsqueeze(-1)).select(-1, 0),
+                    add(wide(v), zeros(machine, with(batch, {n}), DType::kC128))),
+              allowed(type, n));
     EXPECT_LE(apart(matmul(wide(a), wide(inv(a))), ones_diagonal(a)), allowed(type, n));
     if (n > 13 || type == DType::kF16) return;  // it overflows
     // The twin: elimination in f64.
@@ -91,16 +99,19 @@ TEST(linalg, solve_inv_det) {
       for (int64_t c = 0; c < n; ++c) {
         int64_t p = c;
         for (int64_t r = c; r < n; ++r) {
-          if (std::abs(e[static_cast<size_t>(r * n + c)]) > std::abs(e[static_cast<size_t>(p * n + c)])) p = r;
+          if (std::abs(e[static_cast<size_t>(r * n + c)]) > std::abs(e[static_cast<size_t>(p * n + c)]))
+            p = r;
         }
         if (p != c) {
           d = -d;
-          for (int64_t k = 0; k < n; ++k) std::swap(e[static_cast<size_t>(p * n + k)], e[static_cast<size_t>(c * n + k)]);
+          for (int64_t k = 0; k < n; ++k)
+            std::swap(e[static_cast<size_t>(p * n + k)], e[static_cast<size_t>(c * n + k)]);
         }
         d *= e[static_cast<size_t>(c * n + c)];
         for (int64_t r = c + 1; r < n; ++r) {
           const Wide f = e[static_cast<size_t>(r * n + c)] / e[static_cast<size_t>(c * n + c)];
-          for (int64_t k = c; k < n; ++k) e[static_cast<size_t>(r * n + k)] -= f * e[static_cast<size_t>(c * n + k)];
+          for (int64_t k = c; k < n; ++k)
+            e[static_cast<size_t>(r * n + k)] -= f * e[static_cast<size_t>(c * n + k)];
         }
       }
       EXPECT_LE(std::abs(dets[static_cast<size_t>(q)] - d), allowed(type, n) * std::abs(d));
@@ -112,7 +123,8 @@ TEST(linalg, solve_inv_det) {
 
 TEST(linalg, determinants_of_permutations_and_singular_ones) {
   const Machine machine;
-  const Tensor a = Tensor::of<double>(machine, {{0, 1, 0}, {1, 0, 0}, {0, 0, 2}}), s = Tensor::of<double>(machine, {{1, 2}, {2, 4}});
+  const Tensor a = Tensor::of<double>(machine, {{0, 1, 0}, {1, 0, 0}, {0, 0, 2}}),
+               s = Tensor::of<double>(machine, {{1, 2}, {2, 4}});
   EXPECT_EQ(det(a).item<double>(), -2);
   EXPECT_EQ(slogdet(a).sign.item<double>(), -1);
   EXPECT_EQ(det(s).item<double>(), 0);
@@ -154,7 +166,8 @@ TEST(linalg, qr) {
       const Tensor q = wide(f.q), r = wide(f.r);
       EXPECT_EQ(apart(r, triu(r)), 0);
       EXPECT_LE(apart(matmul(q, r), wide(a)), allowed(type, m + n));
-      EXPECT_LE(apart(matmul(adjoint(q), q), ones_diagonal(zeros(machine, with(batch, {k, k})))), allowed(type, m + n));
+      EXPECT_LE(apart(matmul(adjoint(q), q), ones_diagonal(zeros(machine, with(batch, {k, k})))),
+                allowed(type, m + n));
     }
   });
 }
@@ -172,8 +185,12 @@ TEST(linalg, svd_pinv_rank) {
       EXPECT_EQ(f.s.shape(), with(batch, {k}));
       EXPECT_FALSE(is_complex(f.s.dtype()));
       const Tensor u = wide(f.u), vh = wide(f.vh);
-      EXPECT_LE(apart(matmul(adjoint(u), u), ones_diagonal(zeros(machine, with(batch, {u.size(-1), u.size(-1)})))), allowed(type, m + n));
-      EXPECT_LE(apart(matmul(vh, adjoint(vh)), ones_diagonal(zeros(machine, with(batch, {vh.size(-2), vh.size(-2)})))), allowed(type, m + n));
+      EXPECT_LE(
+          apart(matmul(adjoint(u), u), ones_diagonal(zeros(machine, with(batch, {u.size(-1), u.size(-1)})))),
+          allowed(type, m + n));
+      EXPECT_LE(apart(matmul(vh, adjoint(vh)),
+                      ones_diagonal(zeros(machine, with(batch, {vh.size(-2), vh.size(-2)})))),
+                allowed(type, m + n));
       const Tensor back = matmul(multiply(u.narrow(-1, 0, k), wide(f.s).unsqueeze(-2)), vh.narrow(-2, 0, k));
       EXPECT_LE(apart(back, wide(a)), allowed(type, m + n) * 4);
       s = f.s;
@@ -189,11 +206,13 @@ TEST(linalg, svd_pinv_rank) {
     if (type == DType::kF16 || type == DType::kBF16) return;
     // Of a matrix of known rank: the four equations of Moore and Penrose.
     const int64_t r = std::min<int64_t>(k, 2);
-    const Tensor low = matmul(random_tensor(machine, with(batch, {m, r}), type, random()), random_tensor(machine, with(batch, {r, n}), type, random()));
+    const Tensor low = matmul(random_tensor(machine, with(batch, {m, r}), type, random()),
+                              random_tensor(machine, with(batch, {r, n}), type, random()));
     for (const int64_t found : matrix_rank(low, 1e-4).values<int64_t>()) EXPECT_EQ(found, r);
     const Tensor p = pinv(low, 1e-4), x = wide(low), y = wide(p);
     EXPECT_EQ(p.shape(), with(batch, {n, m}));
-    const double size = 1 + apart(y, zeros(machine, y.shape(), DType::kC128)), near = allowed(type, m + n) * size * size * 20;
+    const double size = 1 + apart(y, zeros(machine, y.shape(), DType::kC128)),
+                 near = allowed(type, m + n) * size * size * 20;
     EXPECT_LE(apart(matmul(matmul(x, y), x), x), near);
     EXPECT_LE(apart(matmul(matmul(y, x), y), y), near);
     EXPECT_LE(apart(matmul(x, y), adjoint(matmul(x, y))), near);
@@ -206,7 +225,8 @@ TEST(linalg, eigh) {
   over_shapes(true, [&](const Shape& batch, int64_t n, int64_t, DType type, std::mt19937_64& random) {
     const Tensor g = wide(random_tensor(machine, with(batch, {n, n}), type, random()));
     const Tensor symmetric = divide(add(g, adjoint(g)), 2.0);
-    const Tensor a = other_strides(is_complex(type) ? to(symmetric, type) : to(real(symmetric), type), random);
+    const Tensor a =
+        other_strides(is_complex(type) ? to(symmetric, type) : to(real(symmetric), type), random);
     const Eigh f = eigh(a);
     EXPECT_EQ(f.eigenvectors.dtype(), type);
     EXPECT_FALSE(is_complex(f.eigenvalues.dtype()));
@@ -240,15 +260,20 @@ TEST(linalg, lstsq) {
     const Tensor left = subtract(wide(b), matmul(wide(a), wide(f.solution)));
     const double size = 1 + apart(wide(f.solution), zeros(machine, f.solution.shape(), DType::kC128));
     const double worst = f.singular_values.count() == 0 ? 1 : min(f.singular_values).item<double>();
-    EXPECT_LE(apart(matmul(adjoint(wide(a)), left), zeros(machine, with(batch, {n, columns}), DType::kC128)), allowed(type, m + n) * size * 20);
-    EXPECT_LE(apart(wide(f.solution), matmul(wide(pinv(a)), wide(b))), allowed(type, m + n) * size * 40 / std::min(1.0, worst * worst));
+    EXPECT_LE(apart(matmul(adjoint(wide(a)), left), zeros(machine, with(batch, {n, columns}), DType::kC128)),
+              allowed(type, m + n) * size * 20);
+    EXPECT_LE(apart(wide(f.solution), matmul(wide(pinv(a)), wide(b))),
+              allowed(type, m + n) * size * 40 / std::min(1.0, worst * worst));
     EXPECT_LE(apart(wide(f.residuals), wide(sum(square(abs(left)), -2))), allowed(type, m + n) * size * 20);
   });
-  const LeastSquares f = lstsq(Tensor::of<double>(machine, {{1, 0}, {1, 1}, {1, 2}}), Tensor::of<double>(machine, {1, 3, 5}));
+  const LeastSquares f =
+      lstsq(Tensor::of<double>(machine, {{1, 0}, {1, 1}, {1, 2}}), Tensor::of<double>(machine, {1, 3, 5}));
   EXPECT_EQ(f.solution.shape(), Shape({2}));
   EXPECT_NEAR(f.solution.at<double>({0}), 1, 1e-14);
   EXPECT_NEAR(f.solution.at<double>({1}), 2, 1e-14);
-  EXPECT_EQ(lstsq(Tensor::of<double>(machine, {{1, 1}, {1, 1}}), Tensor::of<double>(machine, {1, 1})).rank.item<int64_t>(), 1);
+  EXPECT_EQ(lstsq(Tensor::of<double>(machine, {{1, 1}, {1, 1}}), Tensor::of<double>(machine, {1, 1}))
+                .rank.item<int64_t>(),
+            1);
 }
 
 TEST(linalg, norms) {
@@ -263,7 +288,8 @@ TEST(linalg, norms) {
   EXPECT_NEAR(matrix_norm(a, 2).item<double>(), s[0], 1e-12);
   EXPECT_NEAR(matrix_norm(a, -2).item<double>(), s[1], 1e-12);
   EXPECT_NEAR(matrix_norm(a, "nuc").item<double>(), s[0] + s[1], 1e-12);
-  EXPECT_EQ(matrix_norm(random_tensor(machine, {4, 2, 3}, DType::kC64, 1), 1, true).shape(), Shape({4, 1, 1}));
+  EXPECT_EQ(matrix_norm(random_tensor(machine, {4, 2, 3}, DType::kC64, 1), 1, true).shape(),
+            Shape({4, 1, 1}));
   EXPECT_EQ(matrix_norm(random_tensor(machine, {4, 2, 3}, DType::kC64, 1), "nuc").dtype(), DType::kF32);
   EXPECT_EQ(matrix_norm(zeros(machine, {0, 3}), 2).item<float>(), 0);
   EXPECT_EQ(vector_norm(a, 1).item<double>(), 21);
@@ -274,7 +300,8 @@ TEST(linalg, norms) {
 TEST(linalg, same_bits_on_any_number_of_threads) {
   const Machine one({.threads = 1}), many({.threads = 5});
   const auto run = [](const Machine& m) {
-    const Tensor a = random_tensor(m, {40, 9, 9}, DType::kF32, 1), big = random_tensor(m, {150, 150}, DType::kF64, 2);
+    const Tensor a = random_tensor(m, {40, 9, 9}, DType::kF32, 1),
+                 big = random_tensor(m, {150, 150}, DType::kF64, 2);
     return std::vector<Tensor>{inv(a), svd(a).u, qr(a).q, eigh(a).eigenvectors, inv(big), svdvals(big)};
   };
   const auto x = run(one), y = run(many);
@@ -289,8 +316,10 @@ TEST(linalg, errors_name_the_matrix) {
     assign(a.select(0, 1).select(0, 2), value);
     return a;
   };
-  const Tensor singular = bad(1), negative = bad(-1), nan = bad(std::nan("")), inf = bad(kInf), b = ones(machine, {2}, DType::kF64);
-  expect_error(Code::kBadInput, {"solve", "(1, 2)", "(2, 3, 2, 2)", "singular", "lstsq"}, [&] { solve(singular, b); });
+  const Tensor singular = bad(1), negative = bad(-1), nan = bad(std::nan("")), inf = bad(kInf),
+               b = ones(machine, {2}, DType::kF64);
+  expect_error(Code::kBadInput, {"solve", "(1, 2)", "(2, 3, 2, 2)", "singular", "lstsq"},
+               [&] { solve(singular, b); });
   expect_error(Code::kBadInput, {"inv", "(1, 2)", "singular"}, [&] { inv(singular); });
   expect_error(Code::kBadInput, {"inv", "(2, 2)", "singular"}, [&] { inv(zeros(machine, {2, 2})); });
   expect_error(Code::kBadInput, {"cholesky", "(1, 2)", "positive definite"}, [&] { cholesky(negative); });
@@ -309,14 +338,19 @@ TEST(linalg, errors_name_the_matrix) {
   }
   EXPECT_TRUE(isnan(det(nan).select(0, 1).select(0, 2)).item<bool>());
   const Tensor wide_one = zeros(machine, {2, 3});
-  for (const auto& f : std::vector<std::function<void()>>{[&] { solve(wide_one, b); }, [&] { inv(wide_one); }, [&] { det(wide_one); }, [&] { slogdet(wide_one); },
-                                                          [&] { cholesky(wide_one); }, [&] { eigh(wide_one); }, [&] { matrix_power(wide_one, 2); }}) {
+  for (const auto& f : std::vector<std::function<void()>>{
+           [&] { solve(wide_one, b); }, [&] { inv(wide_one); }, [&] { det(wide_one); },
+           [&] { slogdet(wide_one); }, [&] { cholesky(wide_one); }, [&] { eigh(wide_one); },
+           [&] { matrix_power(wide_one, 2); }}) {
     expect_error(Code::kUsage, {"(2, 3)", "square"}, f);
   }
-  for (const auto& f : std::vector<std::function<void()>>{[&] { qr(b); }, [&] { svd(b); }, [&] { trace(b); }, [&] { matrix_norm(b); }, [&] { pinv(b); }}) {
+  for (const auto& f : std::vector<std::function<void()>>{[&] { qr(b); }, [&] { svd(b); }, [&] { trace(b); },
+                                                          [&] { matrix_norm(b); }, [&] { pinv(b); }}) {
     expect_error(Code::kUsage, {"(2,)"}, f);
   }
-  expect_error(Code::kUsage, {"solve", "(2, 2)", "(3, 1)"}, [&] { solve(zeros(machine, {2, 2}), zeros(machine, {3, 1})); });
+  expect_error(Code::kUsage, {"solve", "(2, 2)", "(3, 1)"}, [&] {
+    solve(zeros(machine, {2, 2}), zeros(machine, {3, 1}));
+  });
   expect_error(Code::kUsage, {"inv", "BOOL"}, [&] { inv(zeros(machine, {2, 2}, DType::kBool)); });
   expect_error(Code::kUsage, {"solve"}, [&] { solve(Tensor(), b); });
   // Too large for integers of 32 bits: an error before anything is taken.

@@ -133,6 +133,29 @@ TEST(matmul, long_sums_and_many_tiles) {
   }
 }
 
+// Run whether or not this processor has instructions for it.
+TEST(matmul, bf16_by_onednn) {
+  const Machine machine;
+  std::mt19937_64 random(8);
+  for (int turned = 0; turned < 4; ++turned) {
+    const int64_t m = 17, k = 70, n = 33;
+    const Tensor a = turned & 1 ? random_tensor(machine, {k, m}, DType::kBF16, 1).transpose(0, 1)
+                                : random_tensor(machine, {m, k}, DType::kBF16, 1);
+    const Tensor b = turned & 2 ? random_tensor(machine, {n, k}, DType::kBF16, 2).transpose(0, 1)
+                                : random_tensor(machine, {k, n}, DType::kBF16, 2);
+    const auto block = [](const Tensor& t) {
+      const bool rows = t.strides()[1] == 1;
+      return kernels::Block{t.raw(), rows ? 'N' : 'T', t.strides()[rows ? 0 : 1]};
+    };
+    const Tensor c = zeros(machine, {m, n + 3});
+    kernels::bf16_product(m, n, k, block(a), block(b), false, c.raw(), n + 3);
+    expect_product(to(a, DType::kF32), to(b, DType::kF32), c.narrow(1, 0, n), "once");
+    kernels::bf16_product(m, n, k, block(a), block(b), true, c.raw(), n + 3);
+    expect_product(to(a, DType::kF32), to(multiply(b, 2), DType::kF32), c.narrow(1, 0, n), "twice");
+    EXPECT_EQ(max(abs(c.narrow(1, n, 3))).item<float>(), 0);
+  }
+}
+
 TEST(matmul, vectors_have_no_axis_in_the_result) {
   const Machine machine;
   const Tensor v = Tensor::of<float>(machine, {1, 2, 3}),

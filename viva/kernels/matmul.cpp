@@ -98,11 +98,22 @@ class Product {
       : machine_(machine), batch_(batch), m_(m), n_(n), k_(k), out_(out) {
     const DType compute = compute_type(dtype);
     code_ = is_int(dtype) ? &int_product(dtype, machine.target()) : &float_product(compute);
-    const bool halves = dtype == DType::kBF16 && (m == 1 || n == 1);
-    a_ = side(a, m, k, dtype, compute, machine.target(), halves && n == 1);
-    b_ = side(b, k, n, dtype, compute, machine.target(), halves && n != 1);
+    const bool bf16 = dtype == DType::kBF16, vector = m == 1 || n == 1;
+    // Kernels that take bf16 as it is: of a vector the matrix only, else both.
+    const bool pairs = bf16 && !vector && std::min({m, n, k}) >= 16 && m * n >= (1 << 20) / k &&
+                       bf16_product_is_fast(machine.target());
+    a_ = side(a, m, k, dtype, compute, machine.target(), pairs || (bf16 && n == 1));
+    b_ = side(b, k, n, dtype, compute, machine.target(), pairs || (bf16 && vector && n != 1));
     gemm_ = code_->gemm;
-    if (halves && (n == 1 ? a_ : b_).trans != 0) gemm_ = bf16_times_vector(machine.target());
+    if (pairs) {
+      if (a_.trans != 0 && b_.trans != 0) {
+        gemm_ = &bf16_product;
+      } else {  // one is packed, and thereby widened: so must be the other
+        a_.trans = b_.trans = 0;
+      }
+    } else if (bf16 && vector && (n == 1 ? a_ : b_).trans != 0) {
+      gemm_ = bf16_times_vector(machine.target());
+    }
     width_ = static_cast<int64_t>(bytes(dtype));
     wide_ = static_cast<int64_t>(bytes(compute));
     if (dtype != compute) narrow_ = find_convert(compute, dtype, machine.target());

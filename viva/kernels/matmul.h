@@ -45,5 +45,9 @@ const ProductCode& float_product(DType compute) noexcept;
 const ProductCode& int_product(DType dtype, Target target) noexcept;
 // A bf16 matrix and a dense f32 vector (m or n is 1) -> f32.
 Gemm bf16_times_vector(Target target) noexcept;
+// bf16 matrices -> f32, and whether this is faster here than to widen them.
+void bf16_product(int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, void* c,
+                  int64_t ldc) noexcept;
+bool bf16_product_is_fast(Target target) noexcept;
 
 }  // namespace viva::kernels

@@ -52,7 +52,9 @@ int letters_of(std::string_view part) {
   return n;
 }
 
-bool has(const Labels& labels, int label) { return std::find(labels.begin(), labels.end(), label) != labels.end(); }
+bool has(const Labels& labels, int label) {
+  return std::find(labels.begin(), labels.end(), label) != labels.end();
+}
 
 // Axes with one label become their diagonal.
 Term diagonal_of(Term term) {
@@ -102,7 +104,8 @@ Term summed(const Term& term, F keep) {
 
 class Contraction {
  public:
-  Contraction(std::vector<Term> terms, Labels out, const std::array<int64_t, kLabels>& sizes) : terms_(std::move(terms)), out_(std::move(out)), sizes_(sizes) {}
+  Contraction(std::vector<Term> terms, Labels out, const std::array<int64_t, kLabels>& sizes)
+      : terms_(std::move(terms)), out_(std::move(out)), sizes_(sizes) {}
 
   Tensor run() {
     while (terms_.size() > 1) {
@@ -182,7 +185,8 @@ class Contraction {
       sb.push_back(sa.back());
     }
     for (const int l : result) sc.push_back(sizes_[static_cast<size_t>(l)]);
-    sa.push_back(volume(rows)), sa.push_back(volume(inner)), sb.push_back(volume(inner)), sb.push_back(volume(cols));
+    sa.push_back(volume(rows)), sa.push_back(volume(inner)), sb.push_back(volume(inner)),
+        sb.push_back(volume(cols));
     return {reshape(matmul(reshape(x, sa), reshape(y, sb)), sc), result};
   }
 
@@ -205,7 +209,8 @@ Tensor einsum(std::string_view formula, const std::vector<Tensor>& operands) {
     if (comma == std::string_view::npos) break;
     rest.remove_prefix(comma + 1);
   }
-  if (parts.size() != operands.size()) parser.refuse(fmt::format("{} terms for {} operands", parts.size(), operands.size()));
+  if (parts.size() != operands.size())
+    parser.refuse(fmt::format("{} terms for {} operands", parts.size(), operands.size()));
   DType type = DType::kBool;
   for (const Tensor& t : operands) {
     check_defined(t, "einsum");
@@ -226,7 +231,9 @@ Tensor einsum(std::string_view formula, const std::vector<Tensor>& operands) {
     const int dots = static_cast<int>(t.rank()) - letters_of(parts[i]);
     Term term{to(t, type), parser.labels(parts[i], dots)};
     if (term.labels.size() != t.rank()) {
-      parser.refuse(fmt::format("term \"{}\" names {} axes, its operand has shape {}", parts[i], term.labels.size(), text(t.shape())), "\"...\" stands for the others");
+      parser.refuse(fmt::format("term \"{}\" names {} axes, its operand has shape {}", parts[i],
+                                term.labels.size(), text(t.shape())),
+                    "\"...\" stands for the others");
     }
     std::array<int64_t, kLabels> own{};
     for (size_t k = 0; k < t.rank(); ++k) {
@@ -234,10 +241,13 @@ Tensor einsum(std::string_view formula, const std::vector<Tensor>& operands) {
       const int64_t size = t.shape()[k];
       ++times[label];
       if (term.labels[k] >= kLetters) most_dots = std::max(most_dots, term.labels[k] - kLetters + 1);
-      if (own[label] != 0 && own[label] != size + 1) parser.refuse(fmt::format("a letter is twice in \"{}\" with two sizes of shape {}", parts[i], text(t.shape())));
+      if (own[label] != 0 && own[label] != size + 1)
+        parser.refuse(
+            fmt::format("a letter is twice in \"{}\" with two sizes of shape {}", parts[i], text(t.shape())));
       own[label] = size + 1;
       if (sizes[label] != size && sizes[label] != 1 && size != 1) {
-        parser.refuse(fmt::format("axis {} of shape {} meets size {}", k, text(t.shape()), sizes[label]), "sizes of one letter must be equal, or 1");
+        parser.refuse(fmt::format("axis {} of shape {} meets size {}", k, text(t.shape()), sizes[label]),
+                      "sizes of one letter must be equal, or 1");
       }
       if (size != 1) sizes[label] = size;
     }
@@ -252,12 +262,15 @@ Tensor einsum(std::string_view formula, const std::vector<Tensor>& operands) {
   } else {
     out = parser.labels(formula.substr(arrow + 2), most_dots);
     for (size_t i = 0; i < out.size(); ++i) {
-      if (times[static_cast<size_t>(out[i])] == 0) parser.refuse(fmt::format("'{}' of the result is in no operand", out[i] < kLetters ? kAlphabet[static_cast<size_t>(out[i])] : '.'));
+      if (times[static_cast<size_t>(out[i])] == 0)
+        parser.refuse(fmt::format("'{}' of the result is in no operand",
+                                  out[i] < kLetters ? kAlphabet[static_cast<size_t>(out[i])] : '.'));
       for (size_t j = 0; j < i; ++j) {
         if (out[i] == out[j]) parser.refuse("a letter is twice in the result");
       }
     }
-    if (most_dots != 0 && !has(out, kLetters)) parser.refuse("the result has no \"...\", some operand has", "add it, or name these axes");
+    if (most_dots != 0 && !has(out, kLetters))
+      parser.refuse("the result has no \"...\", some operand has", "add it, or name these axes");
   }
   // Of one operand the result may be a view; like all verbs it gives a tensor of its own.
   Contraction contraction(std::move(terms), std::move(out), sizes);

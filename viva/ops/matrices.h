@@ -26,11 +26,15 @@ std::string which(const Shape& batch, size_t i, const Tensor& x);
 // The distance from 1 to the next value.
 constexpr double epsilon(DType t) noexcept {
   switch (t) {
-    case DType::kF16: return 0x1p-10;
-    case DType::kBF16: return 0x1p-7;
+    case DType::kF16:
+      return 0x1p-10;
+    case DType::kBF16:
+      return 0x1p-7;
     case DType::kF32:
-    case DType::kC64: return 0x1p-23;
-    default: return 0x1p-52;
+    case DType::kC64:
+      return 0x1p-23;
+    default:
+      return 0x1p-52;
   }
 }
 

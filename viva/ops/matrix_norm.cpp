@@ -18,7 +18,8 @@ Tensor above(const Tensor& s, const Matrix& a, std::optional<double> rtol) {
 }
 
 void check_rtol(std::optional<double> rtol, std::string_view operation) {
-  if (rtol && !(*rtol >= 0)) throw Error(Code::kUsage, operation, fmt::format("rtol is {}", *rtol), "0 or more");
+  if (rtol && !(*rtol >= 0))
+    throw Error(Code::kUsage, operation, fmt::format("rtol is {}", *rtol), "0 or more");
 }
 
 }  // namespace
@@ -45,7 +46,9 @@ Tensor matrix_rank(const Tensor& x, std::optional<double> rtol) {
 Tensor matrix_norm(const Tensor& x, std::string_view ord, bool keepdims) {
   const Matrix a = matrix_of(x, "matrix_norm", false);
   if (ord == "fro") return norm(x, 2, Axes{-2, -1}, keepdims);
-  if (ord != "nuc") throw Error(Code::kUsage, "matrix_norm", fmt::format("\"{}\"", ord), "\"fro\", \"nuc\", or 1, 2, infinity and their negatives");
+  if (ord != "nuc")
+    throw Error(Code::kUsage, "matrix_norm", fmt::format("\"{}\"", ord),
+                "\"fro\", \"nuc\", or 1, 2, infinity and their negatives");
   const Tensor s = sum(svdvals(a.t), -1);
   return to(with_axes(s, keepdims), is_complex(a.result) ? s.dtype() : a.result);
 }
@@ -54,14 +57,19 @@ Tensor matrix_norm(const Tensor& x, double ord, bool keepdims) {
   const Matrix a = matrix_of(x, "matrix_norm", false);
   const double kind = std::fabs(ord);
   if (kind != 1 && kind != 2 && !std::isinf(kind)) {
-    throw Error(Code::kUsage, "matrix_norm", fmt::format("order {}", ord), "\"fro\", \"nuc\", or 1, 2, infinity and their negatives");
+    throw Error(Code::kUsage, "matrix_norm", fmt::format("order {}", ord),
+                "\"fro\", \"nuc\", or 1, 2, infinity and their negatives");
   }
   // Of sums over one axis the largest or the smallest; no values: 0 as the largest, none as the smallest.
   const Tensor sizes = kind == 2 ? svdvals(a.t) : sum(abs(a.t), kind == 1 ? -2 : -1);
-  const Tensor found = ord > 0 && sizes.size(-1) == 0 ? zeros(x.machine(), a.batch, sizes.dtype()) : ord > 0 ? max(sizes, -1) : min(sizes, -1);
+  const Tensor found = ord > 0 && sizes.size(-1) == 0 ? zeros(x.machine(), a.batch, sizes.dtype())
+                       : ord > 0                      ? max(sizes, -1)
+                                                      : min(sizes, -1);
   return to(with_axes(found, keepdims), is_complex(a.result) ? found.dtype() : a.result);
 }
 
-Tensor vector_norm(const Tensor& x, double ord, const Axes& axes, bool keepdims) { return norm(x, ord, axes, keepdims); }
+Tensor vector_norm(const Tensor& x, double ord, const Axes& axes, bool keepdims) {
+  return norm(x, ord, axes, keepdims);
+}
 
 }  // namespace viva

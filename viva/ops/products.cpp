@@ -6,8 +6,10 @@ namespace viva {
 
 namespace {
 
-[[noreturn]] void refuse(std::string_view operation, const Tensor& a, const Tensor& b, std::string_view hint) {
-  throw Error(Code::kUsage, operation, fmt::format("shapes {} and {}", text(a.shape()), text(b.shape())), hint);
+[[noreturn]] void refuse(std::string_view operation, const Tensor& a, const Tensor& b,
+                         std::string_view hint) {
+  throw Error(Code::kUsage, operation, fmt::format("shapes {} and {}", text(a.shape()), text(b.shape())),
+              hint);
 }
 
 void check_both(const Tensor& a, const Tensor& b, std::string_view operation) {
@@ -17,7 +19,9 @@ void check_both(const Tensor& a, const Tensor& b, std::string_view operation) {
 
 void check_matrices(const Tensor& x, std::string_view operation) {
   check_defined(x, operation);
-  if (x.rank() < 2) throw Error(Code::kUsage, operation, fmt::format("shape {} is no matrix", text(x.shape())), "two axes or more");
+  if (x.rank() < 2)
+    throw Error(Code::kUsage, operation, fmt::format("shape {} is no matrix", text(x.shape())),
+                "two axes or more");
 }
 
 int64_t product_of(const Shape& shape, size_t first, size_t end) {
@@ -30,19 +34,22 @@ int64_t product_of(const Shape& shape, size_t first, size_t end) {
 
 Tensor dot(const Tensor& a, const Tensor& b) {
   check_both(a, b, "dot");
-  if (a.rank() != 1 || b.rank() != 1 || a.shape() != b.shape()) refuse("dot", a, b, "two vectors of one length; matmul() takes matrices");
+  if (a.rank() != 1 || b.rank() != 1 || a.shape() != b.shape())
+    refuse("dot", a, b, "two vectors of one length; matmul() takes matrices");
   return matmul(a, b);
 }
 
 Tensor vecdot(const Tensor& a, const Tensor& b, int64_t axis) {
   check_both(a, b, "vecdot");
   if (a.rank() == 0 || b.rank() == 0) refuse("vecdot", a, b, "vectors have an axis");
-  // A negative axis counts in both from the end, as the standard has it; others from the start of what they broadcast to.
+  // A negative axis counts in both from the end, as the standard has it; others from the start of what they
+  // broadcast to.
   Tensor x = a, y = b;
   while (axis >= 0 && x.rank() < y.rank()) x = x.unsqueeze(0);
   while (axis >= 0 && y.rank() < x.rank()) y = y.unsqueeze(0);
   const size_t i = axis_of(axis, x.rank(), "vecdot"), j = axis_of(axis, y.rank(), "vecdot");
-  if (x.shape()[i] != y.shape()[j]) refuse("vecdot", a, b, fmt::format("the sizes along axis {} must be equal", axis));
+  if (x.shape()[i] != y.shape()[j])
+    refuse("vecdot", a, b, fmt::format("the sizes along axis {} must be equal", axis));
   x = moveaxis(is_complex(a.dtype()) ? conj(x) : x, {static_cast<int64_t>(i)}, {-1});
   y = moveaxis(y, {static_cast<int64_t>(j)}, {-1});
   broadcast(x.shape(), y.shape(), "vecdot");
@@ -58,9 +65,13 @@ Tensor outer(const Tensor& a, const Tensor& b) {
 Tensor tensordot(const Tensor& a, const Tensor& b, const Dims& axes_a, const Dims& axes_b) {
   check_both(a, b, "tensordot");
   if (axes_a.size() != axes_b.size()) {
-    throw Error(Code::kUsage, "tensordot", fmt::format("axes {} and {} of shapes {} and {}", text(axes_a), text(axes_b), text(a.shape()), text(b.shape())), "as many of both");
+    throw Error(Code::kUsage, "tensordot",
+                fmt::format("axes {} and {} of shapes {} and {}", text(axes_a), text(axes_b), text(a.shape()),
+                            text(b.shape())),
+                "as many of both");
   }
-  const uint32_t of_a = Axes(axes_a).bits(a.rank(), "tensordot"), of_b = Axes(axes_b).bits(b.rank(), "tensordot");
+  const uint32_t of_a = Axes(axes_a).bits(a.rank(), "tensordot"),
+                 of_b = Axes(axes_b).bits(b.rank(), "tensordot");
   Dims order_a, order_b;
   Shape shape;
   for (size_t i = 0; i < a.rank(); ++i) {
@@ -71,7 +82,8 @@ Tensor tensordot(const Tensor& a, const Tensor& b, const Dims& axes_a, const Dim
   for (size_t i = 0; i < axes_a.size(); ++i) {
     const size_t p = axis_of(axes_a[i], a.rank(), "tensordot"), q = axis_of(axes_b[i], b.rank(), "tensordot");
     if (a.shape()[p] != b.shape()[q]) {
-      refuse("tensordot", a, b, fmt::format("axis {} of the first and {} of the second have other sizes", axes_a[i], axes_b[i]));
+      refuse("tensordot", a, b,
+             fmt::format("axis {} of the first and {} of the second have other sizes", axes_a[i], axes_b[i]));
     }
     order_a.push_back(static_cast<int64_t>(p));
     order_b.push_back(static_cast<int64_t>(q));
@@ -84,7 +96,8 @@ Tensor tensordot(const Tensor& a, const Tensor& b, const Dims& axes_a, const Dim
   const Tensor x = a.permute(order_a), y = b.permute(order_b);
   const size_t joined = axes_a.size(), own = a.rank() - joined;
   const int64_t k = product_of(x.shape(), own, a.rank());
-  const Tensor z = matmul(reshape(x, {product_of(x.shape(), 0, own), k}), reshape(y, {k, product_of(y.shape(), joined, b.rank())}));
+  const Tensor z = matmul(reshape(x, {product_of(x.shape(), 0, own), k}),
+                          reshape(y, {k, product_of(y.shape(), joined, b.rank())}));
   return reshape(z, shape);
 }
 
@@ -109,7 +122,8 @@ Tensor kron(const Tensor& a, const Tensor& b) {
   Shape shape;
   for (size_t i = 0; i < x.rank(); ++i) {
     int64_t size = 0;
-    if (__builtin_mul_overflow(x.shape()[i], y.shape()[i], &size)) refuse("kron", a, b, "the result has too many values");
+    if (__builtin_mul_overflow(x.shape()[i], y.shape()[i], &size))
+      refuse("kron", a, b, "the result has too many values");
     shape.push_back(size);
   }
   const int64_t rank = static_cast<int64_t>(shape.size());
@@ -123,7 +137,8 @@ Tensor kron(const Tensor& a, const Tensor& b) {
 Tensor cross(const Tensor& a, const Tensor& b, int64_t axis) {
   check_both(a, b, "cross");
   const size_t i = axis_of(axis, a.rank(), "cross"), j = axis_of(axis, b.rank(), "cross");
-  if (a.shape()[i] != 3 || b.shape()[j] != 3) refuse("cross", a, b, fmt::format("both need three values along axis {}", axis));
+  if (a.shape()[i] != 3 || b.shape()[j] != 3)
+    refuse("cross", a, b, fmt::format("both need three values along axis {}", axis));
   const Tensor x = moveaxis(a, {axis}, {-1}), y = moveaxis(b, {axis}, {-1});
   const auto part = [&](int64_t p, int64_t q) {
     return subtract(multiply(x.select(-1, p), y.select(-1, q)), multiply(x.select(-1, q), y.select(-1, p)));
@@ -151,7 +166,8 @@ Tensor matrix_power(const Tensor& given, int64_t n) {
   check_matrices(given, "matrix_power");
   const int64_t size = given.shape().back();
   if (given.size(-2) != size) {
-    throw Error(Code::kUsage, "matrix_power", fmt::format("shape {}", text(given.shape())), "square matrices have powers");
+    throw Error(Code::kUsage, "matrix_power", fmt::format("shape {}", text(given.shape())),
+                "square matrices have powers");
   }
   Tensor x = n < 0 ? inv(given) : given, power;
   uint64_t left = n < 0 ? uint64_t{0} - static_cast<uint64_t>(n) : static_cast<uint64_t>(n);
