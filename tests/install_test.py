@@ -43,7 +43,7 @@ with tempfile.TemporaryDirectory(prefix="viva install ") as scratch:
     pc = next(prefix.rglob("viva.pc")).parent
     flags = shlex.split(run("pkg-config", "--cflags", "--libs", "viva", env={**os.environ, "PKG_CONFIG_PATH": str(pc)}))
     run("c++", "-std=c++20", scratch / "user.cpp", "-o", scratch / "user", *flags)
-    run(scratch / "user", MODEL, scratch / "by-pkg-config.gguf")
+    run(scratch / "user", MODEL, scratch / "by-pkg-config.gguf", env={**os.environ, "LD_LIBRARY_PATH": str(pc.parent)})  # a shared one
     if (program := prefix / "bin" / "viva").exists():
         run(program, "--version")
         used = run("ldd", program)
