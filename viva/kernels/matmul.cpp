@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kPanel = 512;        // inner values of a packed panel
 constexpr int64_t kInt32 = INT32_MAX;  // what OpenBLAS counts to
-constexpr int64_t kTask = 1 << 18;     // multiplications that are worth a task
+constexpr double kTask = 1 << 18;      // multiplications that are worth a task
 constexpr int64_t kEnough = 16;        // tiles that keep threads busy
 constexpr int64_t kLongest = 1 << 16;  // inner values of a stretch of a sum that is cut
 
@@ -139,9 +139,10 @@ class Product {
       partial_ = partial->data();
     }
     const int64_t tiles = cut_.row_tiles * cut_.col_tiles, units = products_ * tiles * cut_.stretches;
-    const int64_t work =
-        std::max<int64_t>(1, std::min(cut_.rows, m_) * std::min(cut_.cols, n_)) * cut_.stretch;
-    const int64_t together = std::clamp<int64_t>(kTask / work, 1, units), tasks = ceil_of(units, together);
+    const double work =
+        static_cast<double>(cut_.rows) * static_cast<double>(cut_.cols) * static_cast<double>(cut_.stretch);
+    const int64_t together = std::clamp(static_cast<int64_t>(kTask / work), int64_t{1}, units),
+                  tasks = ceil_of(units, together);
     const auto task = [&](size_t i) {
       const int64_t first = static_cast<int64_t>(i) * together, end = std::min(units, first + together);
       BufferPtr scratch;
