@@ -43,9 +43,9 @@ configure_file(cmake/viva-config.cmake.in viva-config.cmake @ONLY)
 write_basic_package_version_file(viva-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/viva-config.cmake" "${PROJECT_BINARY_DIR}/viva-config-version.cmake" DESTINATION "${package}")
 file(RELATIVE_PATH TO_PREFIX "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
-# By the names that the linker finds here: the archives have no pkg-config files of their own.
+# By the names that the linker finds here: the archives have no pkg-config files of their own, some others no sound ones.
 set(LINKED_LIBRARIES "")
-foreach(library IN ITEMS ${XXHASH_LIBRARY} ${HWLOC_LIBRARY} ${UDEV_LIBRARY})
+foreach(library IN ITEMS ${XXHASH_LIBRARY} ${HWLOC_LIBRARY} ${UDEV_LIBRARY} ${OPENBLAS_LIBRARY} ${DNNL_LIBRARY} ${GOMP_LIBRARY})
   get_filename_component(name "${library}" NAME)
   string(APPEND LINKED_LIBRARIES " -l:${name}")
 endforeach()

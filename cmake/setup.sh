@@ -6,7 +6,7 @@ cd "$root" || exit 1
 
 build_tools="g++ cmake ninja:ninja-build ccache pkg-config python3"
 build_libraries="libc6-dev libhwy-dev libtbb-dev libhwloc-dev libexpected-dev nlohmann-json3-dev libcli11-dev libfmt-dev
-  libxxhash-dev libssl-dev zlib1g-dev"
+  libxxhash-dev libssl-dev zlib1g-dev libopenblas-pthread-dev libdnnl-dev"
 test_tools="clang llvm-symbolizer:llvm"
 test_libraries="libclang-rt-dev libgtest-dev librapidcheck-dev"
 

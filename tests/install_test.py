@@ -4,9 +4,12 @@ import os, pathlib, shlex, shutil, subprocess, sys, tempfile
 
 build = pathlib.Path(sys.argv[1]).resolve()
 PROGRAM = """#include <viva/compress/convert.h>
+#include <viva/ops/ops.h>
 int main(int count, char** arguments) {
   if (count != 3) return 2;
   const viva::Machine machine;
+  const viva::Tensor a = viva::eye(machine, 3);
+  if (viva::det(viva::matmul(a, viva::solve(a, a))).item<float>() != 1) return 3;
   return viva::convert(machine, arguments[1], arguments[2], {}).lossless ? 0 : 1;
 }
 """
@@ -40,7 +43,7 @@ with tempfile.TemporaryDirectory(prefix="viva install ") as scratch:
     pc = next(prefix.rglob("viva.pc")).parent
     flags = shlex.split(run("pkg-config", "--cflags", "--libs", "viva", env={**os.environ, "PKG_CONFIG_PATH": str(pc)}))
     run("c++", "-std=c++20", scratch / "user.cpp", "-o", scratch / "user", *flags)
-    run(scratch / "user", MODEL, scratch / "by-pkg-config.gguf")
+    run(scratch / "user", MODEL, scratch / "by-pkg-config.gguf", env={**os.environ, "LD_LIBRARY_PATH": str(pc.parent)})  # a shared one
     if (program := prefix / "bin" / "viva").exists():
         run(program, "--version")
         used = run("ldd", program)
