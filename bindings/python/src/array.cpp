@@ -55,6 +55,22 @@ PyObject* power_in_place(PyObject* a, PyObject* b, PyObject*) noexcept {
   return in_place<kVerb>(a, b);
 }
 
+PyObject* product(PyObject* a, PyObject* b) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    if (!is_array(a) || !is_array(b)) return Py_NewRef(Py_NotImplemented);
+    const Tensor &x = tensor(a), &y = tensor(b);
+    return wrap(computed(std::max(x.count(), y.count()), [&] { return matmul(x, y); })).release().ptr();
+  });
+}
+PyObject* product_in_place(PyObject* a, PyObject* b) noexcept {
+  return guarded<PyObject*>(nullptr, [&] {
+    if (!is_array(b)) return Py_NewRef(Py_NotImplemented);
+    const Tensor &x = tensor(a), &y = tensor(b);
+    released([&] { assign(x, matmul(x, y)); });
+    return Py_NewRef(a);
+  });
+}
+
 // & | ^ ~ of bool are those of logic; the verbs take both.
 PyObject* compare(PyObject* a, PyObject* b, int op) noexcept {
   switch (op) {
@@ -197,6 +213,8 @@ void bind_array(nb::module_& m) {
       {Py_nb_inplace_xor, slot(in_place<&bitwise_xor>)},
       {Py_nb_inplace_lshift, slot(in_place<&bitwise_left_shift>)},
       {Py_nb_inplace_rshift, slot(in_place<&bitwise_right_shift>)},
+      {Py_nb_matrix_multiply, slot(product)},
+      {Py_nb_inplace_matrix_multiply, slot(product_in_place)},
       {Py_nb_negative, slot(unary<&negative>)},
       {Py_nb_positive, slot(unary<&positive>)},
       {Py_nb_absolute, slot(unary<&viva::abs>)},

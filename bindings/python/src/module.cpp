@@ -30,6 +30,7 @@ PyObject* exception_for(const Error& e) {
   switch (e.code()) {
     case Code::kResource: return PyExc_MemoryError;
     case Code::kInternal: return PyExc_SystemError;
+    case Code::kBadInput: return state().linalg_error;  // tensors are read from nowhere: only a matrix can be bad
     case Code::kUsage:
       if (e.operation() == "index" || e.operation() == "select" || e.operation() == "take" || e.operation() == "expand_dims") return PyExc_IndexError;
       return PyExc_ValueError;
@@ -269,6 +270,7 @@ NB_MODULE(_core, m) {
   bind_dtypes(m);
   bind_functions(m);
   bind_numbers(m);
+  bind_linalg(m);
   const double pi = std::acos(-1.0);
   m.attr("e") = std::exp(1.0);
   m.attr("pi") = pi;

@@ -2,12 +2,10 @@
 
 #include "python.h"
 
-// Functions that fold, sort and scale values, and linear algebra.
+// Functions that fold, sort and scale values.
 namespace viva::python {
 
 namespace {
-
-Axes axes_of(const AxisOrAxes& axis) { return axis ? Axes(dims(*axis)) : Axes(); }
 
 void bind_reductions(nb::module_& m) {
   struct Row {
@@ -57,19 +55,6 @@ void bind_scans(nb::module_& m) {
   def("cumulative_prod", &cumulative_prod, "The product of what is up to each place along an axis.");
 }
 
-// A result with names: collections.namedtuple.
-class Named {
- public:
-  Named(nb::module_& m, const char* name, const char* fields)
-      : type_(nb::module_::import_("collections").attr("namedtuple")(name, fields, nb::arg("module") = "viva")) {
-    m.attr(name) = type_;
-  }
-  nb::object operator()(std::vector<Tensor>&& all) const { return type_(*tuple_of(std::move(all))); }
-
- private:
-  nb::object type_;
-};
-
 void bind_order(nb::module_& m) {
   const auto def_sort = [&](const char* name, auto verb, const char* doc) {
     m.def(name, [verb](const Tensor& x, int64_t axis, bool descending, bool) { return verb(x, axis, descending); }, nb::arg("x"), nb::kw_only(),
@@ -118,18 +103,6 @@ void bind_normalization(nb::module_& m) {
         Released(), "(x - mean) / sqrt(var + eps) * weight + bias of each channel, axis 1.");
 }
 
-void bind_linalg(nb::module_& m) {
-  nb::module_ linalg = m.def_submodule("linalg", "Linear algebra.");
-  linalg.attr("matrix_transpose") = m.attr("matrix_transpose");
-  linalg.def("diagonal", [](const Tensor& x, int64_t offset) { return x.diagonal(offset, -2, -1); }, nb::arg("x"), nb::kw_only(),
-             nb::arg("offset") = 0, "A view of a diagonal of the last two axes.");
-  linalg.def("trace", [](const Tensor& x, int64_t offset, const DTypeObject* dtype) { return sum(x.diagonal(offset, -2, -1), -1, false, maybe(dtype)); },
-             nb::arg("x"), nb::kw_only(), nb::arg("offset") = 0, nb::arg("dtype") = nb::none(), Released(), "The sum of a diagonal of the last two axes.");
-  linalg.def("vector_norm", [](const Tensor& x, const AxisOrAxes& axis, bool keepdims, double ord) { return norm(x, ord, axes_of(axis), keepdims); },
-             nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, nb::arg("ord") = 2.0, Released(),
-             "The norm along axes: sum(|x|^ord)^(1/ord).");
-}
-
 }  // namespace
 
 void bind_numbers(nb::module_& m) {
@@ -137,7 +110,6 @@ void bind_numbers(nb::module_& m) {
   bind_scans(m);
   bind_order(m);
   bind_normalization(m);
-  bind_linalg(m);
 }
 
 }  // namespace viva::python

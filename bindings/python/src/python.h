@@ -28,6 +28,7 @@ struct DTypeObject {
 struct State {
   Machine machine;
   PyTypeObject* array = nullptr;
+  PyObject* linalg_error = nullptr;
   PyObject* dtypes[kDTypes.size()] = {};
 };
 State& state();
@@ -83,6 +84,20 @@ auto released(F f) {
   return f();
 }
 nb::tuple tuple_of(std::vector<Tensor>&& all);
+inline Axes axes_of(const AxisOrAxes& axis) { return axis ? Axes(dims(*axis)) : Axes(); }
+
+// A result with names: collections.namedtuple.
+class Named {
+ public:
+  Named(nb::module_& m, const char* name, const char* fields)
+      : type_(nb::module_::import_("collections").attr("namedtuple")(name, fields, nb::arg("module") = "viva")) {
+    m.attr(name) = type_;
+  }
+  nb::object operator()(std::vector<Tensor>&& all) const { return type_(*tuple_of(std::move(all))); }
+
+ private:
+  nb::object type_;
+};
 
 // exchange.cpp
 Tensor as_tensor(nb::handle object, std::optional<DType> dtype, std::optional<bool> copy);
@@ -100,6 +115,7 @@ void bind_errors();
 void bind_array(nb::module_& m);
 void bind_functions(nb::module_& m);
 void bind_numbers(nb::module_& m);
+void bind_linalg(nb::module_& m);
 void bind_dtypes(nb::module_& m);
 
 // Sets the Python exception for the C++ one that is being handled.
