@@ -63,6 +63,7 @@ def main():
             slow = dtype not in ("f32", "f64") and work > a.slowest
             ours, theirs = [], []
             for _ in range(a.runs):
+                time.sleep(0.3)  # torch's threads spin for a while after their work
                 ours.append(ask(dtype, case))
                 if not slow:
                     theirs.append(seconds(lambda: x @ y))

@@ -19,7 +19,9 @@ BlasCall::BlasCall() noexcept : turn_(openblas_get_parallel() == 0) {
   if (turn_) {
     turns().lock();
   } else {
-    openblas_set_num_threads(1);  // of the OpenMP variant it is the calling thread's own number
+    // Of the OpenMP variant it is the calling thread's own number, of the other the process's: it stays so, since other
+    // threads may be in the midst of a call.
+    openblas_set_num_threads(1);
   }
 }
 
