@@ -296,7 +296,7 @@ Tensor repeat(const Tensor& x, int64_t times, std::optional<int64_t> axis) {
 Tensor tile(const Tensor& x, const Dims& times) {
   check_defined(x, "tile");
   const size_t rank = std::max(x.rank(), times.size());
-  if (2 * rank > kMaxRank) throw Error(Code::kUsage, "tile", fmt::format("shape {} {} times", text(x.shape()), text(times)), "at most 8 axes");
+  if (2 * rank > kMaxRank) throw Error(Code::kUsage, "tile", fmt::format("shape {} {} times", text(x.shape()), text(times)), "at most 16 axes");
   Shape apart, wide, joined;
   for (size_t i = 0; i < rank; ++i) {
     const int64_t d = i + x.rank() < rank ? 1 : x.shape()[i + x.rank() - rank], t = i + times.size() < rank ? 1 : times[i + times.size() - rank];

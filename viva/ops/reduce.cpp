@@ -92,7 +92,7 @@ Tensor place_of(ReduceId id, const Tensor& x, std::optional<int64_t> axis, bool 
 }  // namespace
 
 uint32_t Axes::bits(size_t rank, std::string_view operation) const {
-  if (all_) return rank == 0 ? 0 : (uint32_t{1} << rank) - 1;
+  if (all_) return static_cast<uint32_t>((uint64_t{1} << rank) - 1);
   uint32_t bits = 0;
   for (const int64_t axis : axes_) {
     const uint32_t bit = uint32_t{1} << axis_of(axis, rank, operation);

@@ -10,12 +10,12 @@
 
 namespace viva {
 
-inline constexpr size_t kMaxRank = 16;
+inline constexpr size_t kMaxRank = 32;
 
 // Up to kMaxRank numbers, one per axis, without the heap: sizes, strides, axes.
 class Dims {
  public:
-  Dims() = default;
+  Dims() noexcept : v_{} {}
   Dims(std::initializer_list<int64_t> v) : Dims(std::span(v.begin(), v.size())) {}
   explicit Dims(std::span<const int64_t> v) : rank_(check(v.size())) { std::copy(v.begin(), v.end(), v_); }
   Dims(size_t rank, int64_t value) : rank_(check(rank)) { std::fill_n(v_, rank, value); }
@@ -53,12 +53,12 @@ class Dims {
 
  private:
   static uint8_t check(size_t rank) {
-    if (rank > kMaxRank) throw Error(Code::kUsage, "shape", "more than 16 axes", "join some of them with reshape");
+    if (rank > kMaxRank) throw Error(Code::kUsage, "shape", "more than 32 axes", "join some of them with reshape");
     return static_cast<uint8_t>(rank);
   }
 
   uint8_t rank_ = 0;
-  int64_t v_[kMaxRank] = {};
+  int64_t v_[kMaxRank];  // the first rank_ of them
 };
 
 using Shape = Dims;    // sizes, outermost axis first

@@ -118,7 +118,7 @@ Tensor Tensor::permute(const Dims& axes) const {
     shape.push_back(shape_[a]);
     strides.push_back(strides_[a]);
   }
-  if (axes.size() != rank() || seen != (1u << rank()) - 1) {
+  if (axes.size() != rank() || seen != static_cast<uint32_t>((uint64_t{1} << rank()) - 1)) {
     throw Error(Code::kUsage, "permute", fmt::format("{} does not name every axis of shape {} once", text(axes), text(shape_)));
   }
   return view(0, shape, strides);
