@@ -6,6 +6,7 @@
 #include "viva/ops/arg.h"
 #include "viva/ops/arrange.h"  // IWYU pragma: export
 #include "viva/ops/linalg.h"   // IWYU pragma: export
+#include "viva/ops/metrics.h"  // IWYU pragma: export
 #include "viva/ops/print.h"    // IWYU pragma: export
 #include "viva/ops/random.h"   // IWYU pragma: export
 #include "viva/ops/reduce.h"   // IWYU pragma: export
