@@ -90,7 +90,7 @@ Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& size
   Shape shape = x.shape();
   bool any = false;
   for (size_t i = 0; i < sizes.size(); ++i) {
-    const auto [before, after] = sizes[i];
+    const int64_t before = sizes[i].first, after = sizes[i].second;
     int64_t& n = shape[untouched + i];
     const auto refuse = [&](std::string_view hint) {
       throw Error(Code::kUsage, "pad", fmt::format("{} before and {} after axis {} of shape {}", before, after, untouched + i, text(x.shape())), hint);
