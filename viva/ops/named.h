@@ -258,7 +258,7 @@ Named<T, A...> concat(const Named<T, A...>& first, const More&... more) {
   using L = axes::List<A...>;
   static_assert(((axes::Operand<More>::Axes::size == L::size && std::is_same_v<axes::Union<L, typename axes::Operand<More>::Axes>, L>) && ...),
                 "viva: concat joins tensors that have the same axes");
-  return Named<T, A...>(axes::Make{}, [&] { return concat({first.tensor(), axes::aligned<L>(more)...}, axes::place<X, L>()); });
+  return Named<T, A...>(axes::Make{}, [&]() __attribute__((always_inline)) { return concat({first.tensor(), axes::aligned<L>(more)...}, axes::place<X, L>()); });
 }
 // Beside each other along a new axis in front.
 template <class X, class T, class... A, class... More>
@@ -267,7 +267,7 @@ Named<T, X, A...> stack(const Named<T, A...>& first, const More&... more) {
   static_assert(!axes::in<X, L>, "viva: the tensor has an axis of this name already");
   static_assert(((axes::Operand<More>::Axes::size == L::size && std::is_same_v<axes::Union<L, typename axes::Operand<More>::Axes>, L>) && ...),
                 "viva: stack joins tensors that have the same axes");
-  return Named<T, X, A...>(axes::Make{}, [&] { return stack({first.tensor(), axes::aligned<L>(more)...}, 0); });
+  return Named<T, X, A...>(axes::Make{}, [&]() __attribute__((always_inline)) { return stack({first.tensor(), axes::aligned<L>(more)...}, 0); });
 }
 
 // Sums a b over the axes K, which both have; others that both have are kept side by side, as a batch. The result has the left

@@ -169,7 +169,7 @@ class Named {
   Named(T tensor, const Shape& sizes) : tensor_(std::move(tensor)) { check(&sizes); }
   // What f() returns, of these axes for certain.
   template <class F>
-  Named(axes::Make, F&& f) : tensor_(f()) {}
+  __attribute__((always_inline)) Named(axes::Make, F&& f) : tensor_(f()) {}
 
   const T& tensor() const noexcept { return tensor_; }
   static constexpr size_t rank() noexcept { return sizeof...(A); }
