@@ -24,7 +24,6 @@ Tensor transposed(const X& x) { return x.transpose(0, 2); }
 Tensor softmax_channel(const X& x) { return viva::softmax(x, 2); }
 Tensor first(const X& x) { return x.select(1, 0); }
 Tensor part(const X& x, int64_t at) { return x.narrow(1, at, 4); }
-Tensor joined(const X& x, const X& y) { return viva::concat({x, y}, 1); }
 int64_t how_long(const X& x) { return x.shape()[1]; }
 
 }  // namespace plain
@@ -46,7 +45,6 @@ viva::Named<Tensor, Channel, Time, Batch> transposed(const X& x) { return viva::
 X softmax_channel(const X& x) { return viva::softmax<Channel>(x); }
 viva::Named<Tensor, Batch, Channel> first(const X& x) { return viva::select<Time>(x, 0); }
 X part(const X& x, int64_t at) { return viva::narrow<Time>(x, at, 4); }
-X joined(const X& x, const X& y) { return viva::concat<Time>(x, y); }
 int64_t how_long(const X& x) { return x.size<Time>(); }
 
 }  // namespace named
