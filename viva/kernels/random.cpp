@@ -12,6 +12,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "viva/kernels/random.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -38,7 +39,9 @@ VIVA_F void philox_round(D, V& x0, V& x1, V& x2, V& x3, V k0, V k1) {
   x3 = a;
 }
 
-void words(RandomPlace p, size_t blocks, uint32_t* out) noexcept {
+// put(vector, i) takes words from word i on; the result is the number of blocks that made whole vectors.
+template <class Put>
+VIVA_F size_t whole_vectors(RandomPlace p, size_t blocks, Put put) {
   const hn::ScalableTag<uint64_t> d;
   const hn::Repartition<uint32_t, decltype(d)> d32;
   const size_t lanes = hn::Lanes(d), step = 2 * lanes;
@@ -51,13 +54,7 @@ void words(RandomPlace p, size_t blocks, uint32_t* out) noexcept {
     hn::Store(hn::Set(d, k0), d, keys + 2 * round * lanes);
     hn::Store(hn::Set(d, k1), d, keys + (2 * round + 1) * lanes);
   }
-  const auto low = hn::Set(d, 0xffffffff);
   const auto s0 = hn::Set(d, p.stream & 0xffffffff), s1 = hn::Set(d, p.stream >> 32);
-  const auto put = [&](auto x0, auto x1, auto x2, auto x3, uint32_t* to) HWY_ATTR {
-    const auto a = hn::Or(hn::And(x0, low), hn::ShiftLeft<32>(x1)), b = hn::Or(hn::And(x2, low), hn::ShiftLeft<32>(x3));
-    hn::StoreU(hn::BitCast(d32, hn::InterleaveLower(d, a, b)), d32, to);
-    hn::StoreU(hn::BitCast(d32, hn::InterleaveUpper(d, a, b)), d32, to + 2 * lanes);
-  };
   size_t i = 0;
   for (; i + step <= blocks; i += step) {  // two at a time: a product's result is waited for
     const auto c = hn::Add(hn::Set(d, p.block + i), first), e = hn::Add(hn::Set(d, p.block + i + lanes), first);
@@ -69,9 +66,21 @@ void words(RandomPlace p, size_t blocks, uint32_t* out) noexcept {
       philox_round(d, x0, x1, x2, x3, a, b);
       philox_round(d, y0, y1, y2, y3, a, b);
     }
-    put(x0, x1, x2, x3, out + 4 * i);
-    put(y0, y1, y2, y3, out + 4 * (i + lanes));
+    const auto pair = [&](auto even, auto odd) HWY_ATTR {
+      return hn::BitCast(d, hn::OddEven(hn::BitCast(d32, hn::ShiftLeft<32>(odd)), hn::BitCast(d32, even)));
+    };
+    const auto a = pair(x0, x1), b = pair(x2, x3), f = pair(y0, y1), g = pair(y2, y3);
+    put(hn::BitCast(d32, hn::InterleaveLower(d, a, b)), 4 * i);
+    put(hn::BitCast(d32, hn::InterleaveUpper(d, a, b)), 4 * i + 2 * lanes);
+    put(hn::BitCast(d32, hn::InterleaveLower(d, f, g)), 4 * i + 4 * lanes);
+    put(hn::BitCast(d32, hn::InterleaveUpper(d, f, g)), 4 * i + 6 * lanes);
   }
+  return i;
+}
+
+void words(RandomPlace p, size_t blocks, uint32_t* out) noexcept {
+  const hn::ScalableTag<uint32_t> d;
+  size_t i = whole_vectors(p, blocks, [&](auto v, size_t at) HWY_ATTR { hn::StoreU(v, d, out + at); });
   for (; i < blocks; ++i) {
     const uint64_t c = p.block + i;
     const auto w = philox({static_cast<uint32_t>(c), static_cast<uint32_t>(c >> 32), static_cast<uint32_t>(p.stream), static_cast<uint32_t>(p.stream >> 32)},
@@ -100,6 +109,19 @@ void uniform(const uint32_t* w, size_t n, const Draw& r, float* out) {
     const float v = low + span * (static_cast<float>(static_cast<int32_t>(w[i] >> 8)) * 0x1p-24f);
     out[i] = v < top ? v : top;
   }
+}
+// The same from the words in registers; what is left is for the function above. `past`: written past the cache.
+size_t uniform_whole(RandomPlace p, size_t n, const Draw& r, bool past, float* out) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const auto low = hn::Set(d, static_cast<float>(r.a)), span = hn::Set(d, static_cast<float>(r.b)), top = hn::Set(d, static_cast<float>(r.top)), unit = hn::Set(d, 0x1p-24f);
+  const size_t blocks = whole_vectors(p, n / 4, [&](auto w, size_t at) HWY_ATTR {
+    const auto v = hn::Add(low, hn::Mul(span, hn::Mul(hn::ConvertTo(d, hn::BitCast(di, hn::ShiftRight<8>(w))), unit)));
+    const auto cut = hn::IfThenElse(hn::Lt(v, top), v, top);
+    past ? hn::Stream(cut, d, out + at) : hn::StoreU(cut, d, out + at);
+  });
+  if (past) hwy::FlushStream();
+  return 4 * blocks;
 }
 void uniform(const uint32_t* w, size_t n, const Draw& r, double* out) {
   const double low = r.a, span = r.b, top = r.top;
@@ -270,6 +292,14 @@ void run(RandomPlace p, const Draw& r, uint64_t per_block, Convert convert, void
   alignas(64) uint8_t made[kStrip * 4];
   constexpr size_t kBlocks = kStrip / 4;
   const size_t strip = kBlocks * per_block;
+  if constexpr (std::is_same_v<T, float>) {
+    if (r.kind == Draw::Kind::kUniform && convert == nullptr) {
+      const size_t done = uniform_whole(p, n, r, stream != nullptr, reinterpret_cast<float*>(out));
+      p.block += done / 4;
+      n -= done;
+      out += done * sizeof(T);
+    }
+  }
   for (size_t i = 0; i < n; i += strip, p.block += kBlocks) {
     const size_t k = std::min(strip, n - i);
     words(p, (k + per_block - 1) / per_block, w);
