@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "viva/kernels/random.h"
 #include "viva/ops/ops.h"
@@ -123,6 +125,68 @@ void orthogonalize(const Machine& machine, double* rows, int64_t n, int64_t cols
   }
 }
 
+// A permutation after Rao and Sandelius: each number goes to one of some parts by random bits, each part is shuffled; all n! orders
+// are equally likely, and a part lies in the cache.
+constexpr int64_t kWholePart = 32 * 1024;
+constexpr int64_t kStripBlocks = 512;
+
+// f(i, word i) for i in [begin, end), begin a multiple of 4.
+template <class F>
+void each_word(kernels::RandomPlace place, Target target, int64_t begin, int64_t end, F f) {
+  uint32_t w[4 * kStripBlocks];
+  place.block += static_cast<uint64_t>(begin) / 4;
+  for (int64_t i = begin; i < end; place.block += kStripBlocks) {
+    kernels::random_words(place, static_cast<size_t>(std::min(kStripBlocks, (end - i + 3) / 4)), w, target);
+    for (int64_t k = 0; k < 4 * kStripBlocks && i < end; ++k, ++i) f(i, w[k]);
+  }
+}
+
+// Where the parts start, and the end.
+std::vector<int64_t> scatter_to_parts(const Machine& machine, kernels::RandomPlace place, int64_t n, int64_t* to) {
+  uint32_t bits = 0;
+  while (bits < 10 && n >> bits > kWholePart) ++bits;
+  if (bits == 0) {
+    for (int64_t i = 0; i < n; ++i) to[i] = i;
+    return {0, n};
+  }
+  const size_t parts = size_t{1} << bits;
+  const int64_t run = std::max<int64_t>(64 * 1024, (n / 512 + 4) / 4 * 4), runs = (n + run - 1) / run;
+  std::vector<int64_t> at(static_cast<size_t>(runs) * parts);  // of each run: how many, then where its next goes
+  machine.parallel_for(static_cast<size_t>(runs), [&](size_t r) {
+    const int64_t begin = static_cast<int64_t>(r) * run;
+    int64_t* counts = at.data() + r * parts;
+    each_word(place, machine.target(), begin, std::min(n, begin + run), [&](int64_t, uint32_t w) { ++counts[w >> (32 - bits)]; });
+  });
+  std::vector<int64_t> starts;
+  int64_t all = 0;
+  for (size_t k = 0; k < parts; ++k) {
+    starts.push_back(all);
+    for (size_t r = 0; r < static_cast<size_t>(runs); ++r) all += std::exchange(at[r * parts + k], all);
+  }
+  starts.push_back(all);
+  machine.parallel_for(static_cast<size_t>(runs), [&](size_t r) {
+    const int64_t begin = static_cast<int64_t>(r) * run;
+    int64_t* next = at.data() + r * parts;
+    each_word(place, machine.target(), begin, std::min(n, begin + run), [&](int64_t i, uint32_t w) { to[next[w >> (32 - bits)]++] = i; });
+  });
+  return starts;
+}
+
+// Fisher and Yates's, of [begin, end); value i takes words 2 i and 2 i + 1.
+void shuffle(kernels::RandomPlace place, Target target, int64_t* values, int64_t begin, int64_t end) {
+  uint32_t low = 0;
+  each_word(place, target, 2 * begin / 4 * 4, 2 * end, [&](int64_t k, uint32_t w) {
+    const int64_t i = k / 2;
+    if (k % 2 == 0) {
+      low = w;
+    } else if (i >= begin) {
+      const uint64_t random = low | uint64_t{w} << 32;
+      const int64_t j = static_cast<int64_t>((static_cast<unsigned __int128>(random) * static_cast<uint64_t>(end - i)) >> 64);
+      std::swap(values[i], values[i + j]);
+    }
+  });
+}
+
 }  // namespace
 
 Generator Generator::split(uint64_t i) const noexcept {
@@ -179,8 +243,14 @@ Tensor bernoulli(const Machine& machine, Generator& g, const Shape& shape, doubl
 
 Tensor permutation(const Machine& machine, Generator& g, int64_t n) {
   if (n < 0) throw Error(Code::kUsage, "permutation", fmt::format("{} values", n), "0 or more");
-  // The order of random keys. Of 64 bits: two of n are equal, which would keep their order, once in 2^65 / n^2 times.
-  return argsort(integers(machine, g, {n}, INT64_MIN, INT64_MAX, DType::kI64));
+  const Tensor out(machine, {n}, DType::kI64);
+  int64_t* const to = out.data<int64_t>();
+  kernels::RandomPlace place{g.seed, g.stream, g.counter};
+  const std::vector<int64_t> starts = scatter_to_parts(machine, place, n, to);
+  if (starts.size() > 2) place.block += static_cast<uint64_t>(n) / 4 + 1;
+  machine.parallel_for(starts.size() - 1, [&](size_t k) { shuffle(place, machine.target(), to, starts[k], starts[k + 1]); });
+  g.counter = place.block + static_cast<uint64_t>(n) / 2 + 1;
+  return out;
 }
 
 Tensor xavier_uniform(const Machine& machine, Generator& g, const Shape& shape, double gain, DType dtype) {
