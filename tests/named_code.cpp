@@ -6,6 +6,8 @@ using viva::Tensor;
 struct Batch {};
 struct Time {};
 struct Channel {};
+struct Other {};
+struct Way {};
 
 namespace plain {
 
@@ -24,6 +26,7 @@ Tensor transposed(const X& x) { return x.transpose(0, 2); }
 Tensor softmax_channel(const X& x) { return viva::softmax(x, 2); }
 Tensor first(const X& x) { return x.select(1, 0); }
 Tensor part(const X& x, int64_t at) { return x.narrow(1, at, 4); }
+Tensor projected(const X& x, const X& y) { return viva::tensordot(x, y, {1}, {1}); }
 int64_t how_long(const X& x) { return x.shape()[1]; }
 
 }  // namespace plain
@@ -31,6 +34,7 @@ int64_t how_long(const X& x) { return x.shape()[1]; }
 namespace named {
 
 using X = viva::Named<Tensor, Batch, Time, Channel>;
+using Y = viva::Named<Tensor, Other, Time, Way>;
 using Row = viva::Named<Tensor, Channel>;
 
 viva::Named<Tensor, Batch, Channel> sum_time(const X& x) { return viva::sum<Time>(x); }
@@ -45,6 +49,7 @@ viva::Named<Tensor, Channel, Time, Batch> transposed(const X& x) { return viva::
 X softmax_channel(const X& x) { return viva::softmax<Channel>(x); }
 viva::Named<Tensor, Batch, Channel> first(const X& x) { return viva::select<Time>(x, 0); }
 X part(const X& x, int64_t at) { return viva::narrow<Time>(x, at, 4); }
+viva::Named<Tensor, Batch, Channel, Other, Way> projected(const X& x, const Y& y) { return viva::contract<Time>(x, y); }
 int64_t how_long(const X& x) { return x.size<Time>(); }
 
 }  // namespace named

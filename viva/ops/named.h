@@ -74,18 +74,44 @@ auto dropped(const Named<T, A...>& x, F f) {
   return make<T, Without<List<A...>, X>>([&] { return f(x.tensor(), place<X, List<A...>>()); });
 }
 
-// The one place that knows how a contraction is computed: sum over the axes K of a b, with the axes R.
-template <class R, class K, class A, class B>
-auto contracted(const A& a, const B& b) {
-  using All = typename UnionOf<R, K>::type;
-  Dims summed;
-  for (size_t i = R::size; i < All::size; ++i) summed.push_back(static_cast<int64_t>(i));
-  return sum(multiply(aligned<All>(a), aligned<All>(b)), summed);
+template <class X, class T, class... A, class... B>
+void check_equal(const Named<T, A...>& a, const Named<T, B...>& b, std::string_view operation) {
+  if constexpr (in<X, List<B...>>) {
+    if (a.template size<X>() != b.template size<X>()) refuse_sizes(operation, name_of<X>(), a.tensor().shape(), b.tensor().shape());
+  }
 }
 
-template <class X, class A, class B>
-void check_equal(const A& a, const B& b, std::string_view operation) {
-  if (a.template size<X>() != b.template size<X>()) refuse_sizes(operation, name_of<X>(), a.tensor().shape(), b.tensor().shape());
+template <class R, class K, class A, class B>
+struct Contraction;
+template <class R, class... K, class... A, class... B>
+struct Contraction<R, List<K...>, List<A...>, List<B...>> {
+  static constexpr bool batch = ((in<A, List<B...>> && !in<A, List<K...>>) || ...);
+  // "abc,dc->abd": a letter for each axis.
+  using All = Union<List<A...>, List<B...>>;
+  static constexpr std::array<char, sizeof...(A) + sizeof...(B) + R::size + 4> formula = [] {
+    std::array<char, sizeof...(A) + sizeof...(B) + R::size + 4> f{};
+    size_t n = 0;
+    const auto put = [&](int64_t k) { f[n++] = static_cast<char>(k < 26 ? 'a' + k : 'A' + k - 26); };
+    (put(find<A, All>), ...);
+    f[n++] = ',';
+    (put(find<B, All>), ...);
+    f[n++] = '-', f[n++] = '>';
+    [&]<class... X>(List<X...>) { (put(find<X, All>), ...); }(R{});
+    return f;
+  }();
+};
+
+// The one place that knows how a contraction is computed: sum over the axes K of a b, with the axes R. Without a batch
+// tensordot has them in this order.
+template <class R, class... K, class T, class... A, class... B>
+__attribute__((always_inline)) inline T contracted(List<K...>, const Named<T, A...>& a, const Named<T, B...>& b) {
+  using C = Contraction<R, List<K...>, List<A...>, List<B...>>;
+  if constexpr (C::batch) {
+    (check_equal<A>(a, b, "contract"), ...);  // einsum would stretch sizes of 1
+    return einsum(C::formula.data(), {a.tensor(), b.tensor()});
+  } else {
+    return tensordot(a.tensor(), b.tensor(), {find<K, List<A...>>...}, {find<K, List<B...>>...});
+  }
 }
 
 }  // namespace axes
@@ -274,12 +300,11 @@ Named<T, X, A...> stack(const Named<T, A...>& first, const More&... more) {
 // one's axes, then those that only the right one has: contract<Channel>(x, w) of (Batch, Channel), (Channel, Hidden) is
 // (Batch, Hidden).
 template <class... K, class T, class... A, class... B>
-auto contract(const Named<T, A...>& a, const Named<T, B...>& b) {
+__attribute__((always_inline)) inline auto contract(const Named<T, A...>& a, const Named<T, B...>& b) {
   static_assert(sizeof...(K) > 0 && axes::distinct<K...>, "viva: contract<Axis...> sums over the axes that it names, each once");
   static_assert(((axes::in<K, axes::List<A...>> && axes::in<K, axes::List<B...>>) && ...), "viva: contract sums over axes that both tensors have");
   using R = axes::Without<axes::Union<axes::List<A...>, axes::List<B...>>, K...>;
-  (axes::check_equal<K>(a, b, "contract"), ...);
-  return axes::make<T, R>([&] { return axes::contracted<R, axes::List<K...>>(a, b); });
+  return axes::make<T, R>([&]() __attribute__((always_inline)) { return axes::contracted<R>(axes::List<K...>{}, a, b); });
 }
 
 // contract over the last axis of the left one.

@@ -212,7 +212,7 @@ inline constexpr bool is_named<Named<T, A...>> = true;
 
 // Made where it is returned to: nothing is moved.
 template <class T, class L, class F>
-NamedOf<T, L> make(F&& f) {
+__attribute__((always_inline)) inline NamedOf<T, L> make(F&& f) {
   return NamedOf<T, L>(Make{}, std::forward<F>(f));
 }
 
