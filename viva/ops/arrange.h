@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "viva/ops/arg.h"
@@ -17,6 +18,14 @@ Tensor index(const Tensor& x, const Dims& axes, const std::vector<Tensor>& place
 void index_assign(const Tensor& x, const Dims& axes, const std::vector<Tensor>& places, const Arg& values);
 Tensor take(const Tensor& x, const Tensor& places, int64_t axis);             // whole slices along an axis
 Tensor take_along_axis(const Tensor& x, const Tensor& places, int64_t axis = -1);  // one place for each value
+// One value for each place, as PyTorch's: result[i][j] = x[places[i][j]][j] along axis 0. Places may have fewer values than x along the other axes.
+Tensor gather(const Tensor& x, const Tensor& places, int64_t axis);
+// The way back, on a copy of x: copy[places[i][j]][j] = values[i][j], in order, so that the last of several values for one
+// place stays. Values broadcast to the places' shape and take x's type.
+Tensor scatter(const Tensor& x, const Tensor& places, const Arg& values, int64_t axis);
+Tensor scatter_add(const Tensor& x, const Tensor& places, const Arg& values, int64_t axis);  // += in order; f16 and bf16 in f32
+inline Tensor index_select(const Tensor& x, const Tensor& places, int64_t axis) { return take(x, places, axis); }  // its name in PyTorch
+Tensor masked_select(const Tensor& x, const Tensor& mask);                    // (n), in order; both are stretched to one shape
 std::vector<Tensor> nonzero(const Tensor& x);                                 // one tensor of places for each axis
 Tensor searchsorted(const Tensor& x1, const Tensor& x2, bool right, const Tensor& sorter);  // x1[sorter] is what is sorted
 
@@ -31,6 +40,12 @@ Tensor diff(const Tensor& x, int64_t axis = -1, int64_t times = 1);             
 Tensor moveaxis(const Tensor& x, const Dims& from, const Dims& to);                     // a view
 std::vector<Tensor> broadcast_arrays(const std::vector<Tensor>& all);                   // views
 std::vector<Tensor> meshgrid(const std::vector<Tensor>& lines, bool matrix_order = false);  // views; false: x before y
+std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis = 0);                        // views of this size, the last of what is left
+std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis = 0);  // views of these sizes
+std::vector<Tensor> chunk(const Tensor& x, int64_t parts, int64_t axis = 0);                       // views: at most so many, equal but for the last
+// (before, after) for each of the last axes. kReflect mirrors without the edge itself, kReplicate repeats it, kCircular goes round.
+enum class PadMode : uint8_t { kConstant, kReflect, kReplicate, kCircular };
+Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& sizes, PadMode mode = PadMode::kConstant, const Arg& value = 0);
 std::vector<Tensor> unstack(const Tensor& x, int64_t axis = 0);                         // views
 
 }  // namespace viva

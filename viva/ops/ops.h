@@ -6,7 +6,9 @@
 #include "viva/ops/arg.h"
 #include "viva/ops/arrange.h"  // IWYU pragma: export
 #include "viva/ops/linalg.h"   // IWYU pragma: export
+#include "viva/ops/metrics.h"  // IWYU pragma: export
 #include "viva/ops/print.h"    // IWYU pragma: export
+#include "viva/ops/random.h"   // IWYU pragma: export
 #include "viva/ops/reduce.h"   // IWYU pragma: export
 
 // Every verb, a line each. They leave their operands as they are and run on the threads of the first tensor's Machine.

@@ -1,0 +1,13 @@
+// expect: viva: the tensor has no axis of this name
+#include "viva/ops/named.h"
+
+struct Batch {};
+struct Time {};
+struct Channel {};
+using X = viva::Named<viva::Tensor, Batch, Time>;
+
+#ifdef OK
+auto f(const X& x) { return viva::select<Time>(x, 0).size<Batch>(); }
+#else
+auto f(const X& x) { return viva::select<Time>(x, 0).size<Time>(); }
+#endif
