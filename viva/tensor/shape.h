@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <new>
 #include <span>
 #include <string>
 
@@ -15,7 +16,7 @@ inline constexpr size_t kMaxRank = 32;
 // Up to kMaxRank numbers, one per axis, without the heap: sizes, strides, axes.
 class Dims {
  public:
-  Dims() noexcept : v_{} {}
+  Dims() noexcept {}
   Dims(std::initializer_list<int64_t> v) : Dims(std::span(v.begin(), v.size())) {}
   explicit Dims(std::span<const int64_t> v) : rank_(check(v.size())) { std::copy(v.begin(), v.end(), v_); }
   Dims(size_t rank, int64_t value) : rank_(check(rank)) { std::fill_n(v_, rank, value); }
@@ -28,13 +29,13 @@ class Dims {
 
   size_t size() const noexcept { return rank_; }
   bool empty() const noexcept { return rank_ == 0; }
-  int64_t& operator[](size_t i) noexcept { return v_[i]; }
-  int64_t operator[](size_t i) const noexcept { return v_[i]; }
-  int64_t* begin() noexcept { return v_; }
-  int64_t* end() noexcept { return v_ + rank_; }
-  const int64_t* begin() const noexcept { return v_; }
-  const int64_t* end() const noexcept { return v_ + rank_; }
-  int64_t back() const noexcept { return v_[rank_ - 1]; }
+  int64_t& operator[](size_t i) noexcept { return begin()[i]; }
+  int64_t operator[](size_t i) const noexcept { return begin()[i]; }
+  int64_t* begin() noexcept { return std::launder(&v_[0]); }
+  int64_t* end() noexcept { return begin() + rank_; }
+  const int64_t* begin() const noexcept { return std::launder(&v_[0]); }  // launder: gcc 12 warns of what lies past rank_
+  const int64_t* end() const noexcept { return begin() + rank_; }
+  int64_t back() const noexcept { return begin()[rank_ - 1]; }
   void push_back(int64_t v) {
     check(rank_ + 1u);
     v_[rank_++] = v;
