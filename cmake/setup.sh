@@ -1,4 +1,4 @@
-# Sourced by ./demo and ./check, with the words "build" or "build test": makes sure that this Debian 12 or Ubuntu 24.04
+# Sourced by ./demo and ./check, with the words "build" or "build tensor test": makes sure that this Debian 12 or Ubuntu 24.04
 # has what the build needs, and sets root, jobs and the cache. Silent and without network where nothing is missing.
 export LC_ALL=C.UTF-8
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || exit 1
@@ -6,11 +6,13 @@ cd "$root" || exit 1
 
 build_tools="g++ cmake ninja:ninja-build ccache pkg-config python3"
 build_libraries="libc6-dev libhwy-dev libtbb-dev libhwloc-dev libexpected-dev nlohmann-json3-dev libcli11-dev libfmt-dev
-  libxxhash-dev libssl-dev zlib1g-dev libopenblas-pthread-dev libdnnl-dev"
+  libxxhash-dev libssl-dev zlib1g-dev"
+tensor_tools=""  # the tensor rooms of the library, which the program does not need
+tensor_libraries="libopenblas-pthread-dev libdnnl-dev"
 test_tools="clang llvm-symbolizer:llvm"
-test_libraries="libclang-rt-dev libgtest-dev librapidcheck-dev"
+test_libraries="libclang-rt-dev libgtest-dev librapidcheck-dev python3-dev python3-venv"
 
-# The packages of "$@" (build, test) that are missing, one a line. A tool counts wherever it came from.
+# The packages of "$@" (build, tensor, test) that are missing, one a line. A tool counts wherever it came from.
 missing_packages() {
   local kind entry tools libraries
   for kind; do
