@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The shell commands of README.md and docs/ work. Blocks marked ```sh run, in order, in a scratch folder with the built
-program on the PATH; an ```output block right after one holds lines that must appear in order ("..." stands for any lines).
+program on the PATH; README's ```cpp blocks are examples, which are compiled; an ```output block right after one holds lines that must appear in order ("..." stands for any lines).
 Links between the pages lead somewhere. Blocks of other kinds are not run."""
 import os, pathlib, re, subprocess, sys, tempfile
 
@@ -12,6 +12,10 @@ for page in pages:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         if not (page.parent / target).exists():
             bad.append(f"{page.relative_to(root)}: no {target}")
+examples = [example.read_text() for example in (root / "examples").glob("*.cpp")]
+for block in re.findall(r"^```cpp\n(.*?)^```", (root / "README.md").read_text(), re.S | re.M):
+    if block not in examples:
+        bad.append(f"README.md: no file of examples/ is this program:\n{block}")
 if bad:
     sys.exit("\n".join(bad))
 if not (build / "viva").exists():

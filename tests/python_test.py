@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`pip install ./bindings/python` into an environment of its own, and the module's tests there. Skipped where pip reaches no index."""
-import pathlib, subprocess, sys
+"""`pip install ./bindings/python` into an environment of its own, the module's tests and README's lines there. Skipped where pip reaches no index."""
+import pathlib, re, subprocess, sys
 
 root = pathlib.Path(__file__).resolve().parent.parent
 place = pathlib.Path(sys.argv[1]).resolve() / "python-environment"
@@ -21,6 +21,10 @@ if tools.returncode != 0:
 built = run(python, "-m", "pip", "install", "--quiet", "--no-build-isolation", "./bindings/python")
 if built.returncode != 0:
     sys.exit(built.stdout)
+for block in re.findall(r"^```python\n(.*?)^```", (root / "README.md").read_text(), re.S | re.M):
+    said = run(python, "-c", block)
+    if said.returncode != 0:
+        sys.exit(f"README.md: {block}\n{said.stdout}")
 tested = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "bindings/python/tests")
 print(tested.stdout)
 sys.exit(tested.returncode)

@@ -226,3 +226,36 @@ def test_the_lock_is_released():
         done.set()
         thread.join()
     assert during > 100
+
+
+def test_linear_algebra_follows_numpy():
+    rng = np.random.default_rng(2)
+    n = rng.normal(size=(3, 4, 4))
+    x = viva.asarray(n)
+    assert np.allclose(np.asarray(x @ x), n @ n)
+    assert np.allclose(np.asarray(viva.linalg.inv(x)), np.linalg.inv(n))
+    assert np.allclose(np.asarray(viva.linalg.det(x)), np.linalg.det(n))
+    assert np.allclose(np.asarray(viva.linalg.svdvals(x)), np.linalg.svd(n, compute_uv=False))
+    assert np.allclose(np.asarray(viva.einsum("bij,bkj->ik", x, x)), np.einsum("bij,bkj->ik", n, n))
+    u, s, vh = viva.linalg.svd(x, full_matrices=False)
+    assert np.allclose(np.asarray(u * viva.expand_dims(s, axis=-2) @ vh), n)
+    with pytest.raises(viva.linalg.LinAlgError, match="singular"):
+        viva.linalg.inv(viva.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"\(2, 3\)"):
+        viva.ones((2, 3)) @ viva.ones((2, 3))
+
+
+def test_order_and_sums_follow_numpy():
+    rng = np.random.default_rng(3)
+    n = rng.integers(-5, 5, (6, 7))
+    x = viva.asarray(n)
+    assert (np.asarray(viva.sort(x, axis=0)) == np.sort(n, axis=0)).all()
+    assert (np.asarray(viva.argsort(x, descending=True)) == np.argsort(-n, axis=-1, kind="stable")).all()
+    assert (np.asarray(viva.unique_values(x)) == np.unique(n)).all()
+    assert (np.asarray(viva.cumulative_sum(x, axis=1)) == np.cumsum(n, axis=1)).all()
+    values, places = viva.topk(x, 2)
+    assert (np.asarray(viva.take_along_axis(x, places)) == np.asarray(values)).all()
+    f = n.astype("f8")
+    e = np.exp(f - f.max(-1, keepdims=True))
+    assert np.allclose(np.asarray(viva.softmax(viva.asarray(f))), e / e.sum(-1, keepdims=True))
+    assert np.allclose(np.asarray(viva.layer_norm(viva.asarray(f))), (f - f.mean(-1, keepdims=True)) / np.sqrt(f.var(-1, keepdims=True) + 1e-5))
