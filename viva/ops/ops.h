@@ -7,6 +7,7 @@
 #include "viva/ops/arrange.h"  // IWYU pragma: export
 #include "viva/ops/linalg.h"   // IWYU pragma: export
 #include "viva/ops/metrics.h"  // IWYU pragma: export
+#include "viva/ops/packed.h"   // IWYU pragma: export
 #include "viva/ops/print.h"    // IWYU pragma: export
 #include "viva/ops/random.h"   // IWYU pragma: export
 #include "viva/ops/reduce.h"   // IWYU pragma: export

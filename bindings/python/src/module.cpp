@@ -30,7 +30,7 @@ PyObject* exception_for(const Error& e) {
   switch (e.code()) {
     case Code::kResource: return PyExc_MemoryError;
     case Code::kInternal: return PyExc_SystemError;
-    case Code::kBadInput: return state().linalg_error;  // tensors are read from nowhere: only a matrix can be bad
+    case Code::kBadInput: return e.operation() == "pack" ? PyExc_ValueError : state().linalg_error;
     case Code::kUsage:
       if (e.operation() == "index" || e.operation() == "select" || e.operation() == "take" || e.operation() == "expand_dims") return PyExc_IndexError;
       return PyExc_ValueError;
@@ -271,6 +271,7 @@ NB_MODULE(_core, m) {
   bind_functions(m);
   bind_numbers(m);
   bind_linalg(m);
+  bind_packed(m);
   const double pi = std::acos(-1.0);
   m.attr("e") = std::exp(1.0);
   m.attr("pi") = pi;

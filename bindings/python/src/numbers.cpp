@@ -85,6 +85,23 @@ void bind_order(nb::module_& m) {
         }, nb::arg("x"), nb::arg("bins") = 10, nb::kw_only(), nb::arg("range") = nb::none(), "How many values lie in each of equal parts of a range.");
 }
 
+void bind_metrics(nb::module_& m) {
+  const auto def = [&](const char* name, auto verb, const char* doc) {
+    m.def(name, [verb](const Tensor& a, const Tensor& b, const AxisOrAxes& axis, bool keepdims) { return verb(a, b, axes_of(axis), keepdims); },
+          nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(), doc);
+  };
+  def("mse", &mse, "The mean of (x1 - x2)^2.");
+  def("rmse", &rmse, "The square root of mse.");
+  def("mae", &mae, "The mean of |x1 - x2|.");
+  def("snr_db", &snr_db, "10 log10 of the power of x1 over that of x1 - x2.");
+  m.def("cosine", [](const Tensor& a, const Tensor& b, const AxisOrAxes& axis, bool keepdims) { return cosine(a, b, axis ? axes_of(axis) : Axes(-1), keepdims); },
+        nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(),
+        "The cosine of the angle between vectors along an axis, by default the last.");
+  m.def("percentile", [](const Tensor& x, double q, const AxisOrAxes& axis, bool keepdims) { return percentile(x, q, axes_of(axis), keepdims); },
+        nb::arg("x"), nb::arg("q"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(),
+        "The value that q percent of the values are not above.");
+}
+
 void bind_normalization(nb::module_& m) {
   using Maybe = std::optional<Tensor>;
   m.def("softmax", &softmax, nb::arg("x"), nb::kw_only(), nb::arg("axis") = -1, Released(), "exp(x) / sum(exp(x)) along an axis.");
@@ -109,6 +126,7 @@ void bind_numbers(nb::module_& m) {
   bind_reductions(m);
   bind_scans(m);
   bind_order(m);
+  bind_metrics(m);
   bind_normalization(m);
 }
 

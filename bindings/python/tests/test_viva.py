@@ -259,3 +259,21 @@ def test_order_and_sums_follow_numpy():
     e = np.exp(f - f.max(-1, keepdims=True))
     assert np.allclose(np.asarray(viva.softmax(viva.asarray(f))), e / e.sum(-1, keepdims=True))
     assert np.allclose(np.asarray(viva.layer_norm(viva.asarray(f))), (f - f.mean(-1, keepdims=True)) / np.sqrt(f.var(-1, keepdims=True) + 1e-5))
+
+
+def test_packed_matrices():
+    rng = np.random.default_rng(4)
+    w = viva.asarray(rng.normal(0, 0.02, (64, 256)).astype("f4"))
+    for name, least in (("nf4", 20), ("q8_0", 44), ("int4-g128", 19), ("nvfp4", 20)):
+        p = viva.pack(w, name)
+        assert p.format == name and p.shape == (64, 256) and p.nbytes * 8 == p.bits_per_value * 64 * 256
+        assert float(viva.snr_db(w, viva.unpack(p))) > least
+        x = viva.asarray(rng.normal(size=(3, 256)).astype("f4"))
+        assert np.allclose(np.asarray(viva.linear(x, p)), np.asarray(x) @ np.asarray(viva.unpack(p)).T, atol=1e-4)
+    assert float(viva.snr_db(w, viva.unpack(viva.pack(w, "nf4")))) > float(viva.snr_db(w, viva.unpack(viva.pack(w, "nf4", encoder="reference"))))
+    with pytest.raises(ValueError, match="nf5"):
+        viva.pack(w, "nf5")
+    with pytest.raises(ValueError, match=r"\(0, 3\)"):
+        bad = viva.asarray(w, copy=True)
+        bad[0, 3] = float("nan")
+        viva.pack(bad, "nf4")
