@@ -11,6 +11,8 @@
 
 #include "viva/kernels/reduce.h"
 
+#pragma GCC diagnostic ignored "-Wunknown-pragmas"  // clang does not know ivdep
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE VIVA_REDUCE_UNIT
 #include <hwy/foreach_target.h>

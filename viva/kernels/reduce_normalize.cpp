@@ -5,6 +5,8 @@
 
 #include "viva/kernels/normalize.h"
 
+#pragma GCC diagnostic ignored "-Wunknown-pragmas"  // clang does not know ivdep
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "viva/kernels/reduce_normalize.cpp"
 #include <hwy/foreach_target.h>

@@ -8,6 +8,9 @@
 // The verbs over names: sum<Time>(x) where ops.h has sum(x, {1}). Each is one call of the verb without names, with the numbers
 // of the axes put in by the compiler; that verb checks sizes and types. Operands meet by name: a + b has the axes of a, then
 // those that only b has.
+// A name costs nothing only where no function is made of it, however large a Shape is.
+#define VIVA_INLINE __attribute__((always_inline))
+
 namespace viva {
 
 namespace axes {
@@ -35,7 +38,7 @@ struct FirstTensor<Named<T, A...>, More...> {
 };
 
 template <class M, class X>
-decltype(auto) operand(const X& x) {
+VIVA_INLINE inline decltype(auto) operand(const X& x) {
   if constexpr (is_named<X>) {
     return aligned<M>(x);
   } else {
@@ -45,33 +48,33 @@ decltype(auto) operand(const X& x) {
 
 // f(operands...) over the axes of all of them.
 template <class F, class... X>
-auto together(F f, const X&... x) {
+VIVA_INLINE inline auto together(F f, const X&... x) {
   static_assert((Operand<X>::fits && ...), "viva: a tensor without names beside one with names: named<...>(tensor) gives it some");
   using All = typename UnionOf<typename Operand<X>::Axes...>::type;
-  return make<typename FirstTensor<X...>::type, All>([&] { return f(operand<All>(x)...); });
+  return make<typename FirstTensor<X...>::type, All>([&]() VIVA_INLINE { return f(operand<All>(x)...); });
 }
 
 // f(x, axes) without the axes R, or without any where none is named.
 template <class... R, class T, class... A, class F>
-auto folded(const Named<T, A...>& x, F f) {
+VIVA_INLINE inline auto folded(const Named<T, A...>& x, F f) {
   static_assert(distinct<R...>, "viva: an axis is named twice");
   if constexpr (sizeof...(R) == 0) {
-    return make<T, List<>>([&] { return f(x.tensor(), viva::Axes()); });
+    return make<T, List<>>([&]() VIVA_INLINE { return f(x.tensor(), viva::Axes()); });
   } else {
-    return make<T, Without<List<A...>, R...>>([&] { return f(x.tensor(), viva::Axes{place<R, List<A...>>()...}); });
+    return make<T, Without<List<A...>, R...>>([&]() VIVA_INLINE { return f(x.tensor(), viva::Axes{place<R, List<A...>>()...}); });
   }
 }
 
 // f(x, axis) with the same axes.
 template <class X, class T, class... A, class F>
-Named<T, A...> along(const Named<T, A...>& x, F f) {
-  return Named<T, A...>(Make{}, [&] { return f(x.tensor(), place<X, List<A...>>()); });
+VIVA_INLINE inline Named<T, A...> along(const Named<T, A...>& x, F f) {
+  return Named<T, A...>(Make{}, [&]() VIVA_INLINE { return f(x.tensor(), place<X, List<A...>>()); });
 }
 
 // f(x, axis) without that one.
 template <class X, class T, class... A, class F>
-auto dropped(const Named<T, A...>& x, F f) {
-  return make<T, Without<List<A...>, X>>([&] { return f(x.tensor(), place<X, List<A...>>()); });
+VIVA_INLINE inline auto dropped(const Named<T, A...>& x, F f) {
+  return make<T, Without<List<A...>, X>>([&]() VIVA_INLINE { return f(x.tensor(), place<X, List<A...>>()); });
 }
 
 template <class X, class T, class... A, class... B>
@@ -119,14 +122,14 @@ __attribute__((always_inline)) inline T contracted(List<K...>, const Named<T, A.
 // ---- one value at a time: every function of ops.h ----
 #define VIVA_NAMED_1(NAME)                                           \
   template <class T, class... A>                                     \
-  Named<T, A...> NAME(const Named<T, A...>& x) {                     \
-    return Named<T, A...>(axes::Make{}, [&] { return NAME(x.tensor()); }); \
+  VIVA_INLINE inline Named<T, A...> NAME(const Named<T, A...>& x) {                     \
+    return Named<T, A...>(axes::Make{}, [&]() VIVA_INLINE { return NAME(x.tensor()); }); \
   }
 #define VIVA_NAMED_2(NAME)                                           \
   template <class X, class Y>                                        \
     requires(axes::is_named<X> || axes::is_named<Y>)                 \
-  auto NAME(const X& a, const Y& b) {                                \
-    return axes::together([](const auto& s, const auto& t) { return NAME(s, t); }, a, b); \
+  VIVA_INLINE inline auto NAME(const X& a, const Y& b) {                                \
+    return axes::together([](const auto& s, const auto& t) VIVA_INLINE { return NAME(s, t); }, a, b); \
   }
 #define VIVA_LOOP(NAME, OPERANDS, TYPES, RESULT, DOC) VIVA_NAMED_##OPERANDS(NAME)
 #include "viva/kernels/loops.inc"
@@ -137,7 +140,7 @@ __attribute__((always_inline)) inline T contracted(List<K...>, const Named<T, A.
 #define VIVA_NAMED_OPERATOR(SIGN, NAME)              \
   template <class X, class Y>                        \
     requires(axes::is_named<X> || axes::is_named<Y>) \
-  auto operator SIGN(const X& a, const Y& b) {       \
+  VIVA_INLINE inline auto operator SIGN(const X& a, const Y& b) {       \
     return NAME(a, b);                               \
   }
 VIVA_NAMED_OPERATOR(+, add)
@@ -146,34 +149,34 @@ VIVA_NAMED_OPERATOR(*, multiply)
 VIVA_NAMED_OPERATOR(/, divide)
 #undef VIVA_NAMED_OPERATOR
 template <class T, class... A>
-Named<T, A...> operator-(const Named<T, A...>& x) {
+VIVA_INLINE inline Named<T, A...> operator-(const Named<T, A...>& x) {
   return negative(x);
 }
 
 template <class C, class X, class Y>
   requires(axes::is_named<C>)
-auto where(const C& condition, const X& a, const Y& b) {
-  return axes::together([](const auto& c, const auto& s, const auto& t) { return where(c, s, t); }, condition, a, b);
+VIVA_INLINE inline auto where(const C& condition, const X& a, const Y& b) {
+  return axes::together([](const auto& c, const auto& s, const auto& t) VIVA_INLINE { return where(c, s, t); }, condition, a, b);
 }
 template <class X, class L, class H>
   requires(axes::is_named<X>)
-auto clamp(const X& x, const L& low, const H& high) {
-  return axes::together([](const auto& v, const auto& l, const auto& h) { return clamp(v, l, h); }, x, low, high);
+VIVA_INLINE inline auto clamp(const X& x, const L& low, const H& high) {
+  return axes::together([](const auto& v, const auto& l, const auto& h) VIVA_INLINE { return clamp(v, l, h); }, x, low, high);
 }
 template <class T, class... A>
-Named<T, A...> to(const Named<T, A...>& x, DType dtype) {
-  return Named<T, A...>(axes::Make{}, [&] { return to(x.tensor(), dtype); });
+VIVA_INLINE inline Named<T, A...> to(const Named<T, A...>& x, DType dtype) {
+  return Named<T, A...>(axes::Make{}, [&]() VIVA_INLINE { return to(x.tensor(), dtype); });
 }
 template <class T, class... A>
-Named<T, A...> contiguous(const Named<T, A...>& x) {
-  return Named<T, A...>(axes::Make{}, [&] { return contiguous(x.tensor()); });
+VIVA_INLINE inline Named<T, A...> contiguous(const Named<T, A...>& x) {
+  return Named<T, A...>(axes::Make{}, [&]() VIVA_INLINE { return contiguous(x.tensor()); });
 }
 
 // ---- folding: the axes that are named go; none named: all ----
 #define VIVA_NAMED_FOLD(NAME)                                                             \
   template <class... R, class T, class... A>                                              \
-  auto NAME(const Named<T, A...>& x) {                                                    \
-    return axes::folded<R...>(x, [](const T& t, const Axes& over) { return NAME(t, over); }); \
+  VIVA_INLINE inline auto NAME(const Named<T, A...>& x) {                                                    \
+    return axes::folded<R...>(x, [](const T& t, const Axes& over) VIVA_INLINE { return NAME(t, over); }); \
   }
 VIVA_NAMED_FOLD(sum)
 VIVA_NAMED_FOLD(prod)
@@ -186,114 +189,114 @@ VIVA_NAMED_FOLD(count_nonzero)
 VIVA_NAMED_FOLD(logsumexp)
 #undef VIVA_NAMED_FOLD
 template <class... R, class T, class... A>
-auto var(const Named<T, A...>& x, double correction = 0) {
-  return axes::folded<R...>(x, [&](const T& t, const Axes& over) { return var(t, over, correction); });
+VIVA_INLINE inline auto var(const Named<T, A...>& x, double correction = 0) {
+  return axes::folded<R...>(x, [&](const T& t, const Axes& over) VIVA_INLINE { return var(t, over, correction); });
 }
 template <class... R, class T, class... A>
-auto std(const Named<T, A...>& x, double correction = 0) {
-  return axes::folded<R...>(x, [&](const T& t, const Axes& over) { return viva::std(t, over, correction); });
+VIVA_INLINE inline auto std(const Named<T, A...>& x, double correction = 0) {
+  return axes::folded<R...>(x, [&](const T& t, const Axes& over) VIVA_INLINE { return viva::std(t, over, correction); });
 }
 template <class... R, class T, class... A>
-auto norm(const Named<T, A...>& x, double ord = 2) {
-  return axes::folded<R...>(x, [&](const T& t, const Axes& over) { return norm(t, ord, over); });
+VIVA_INLINE inline auto norm(const Named<T, A...>& x, double ord = 2) {
+  return axes::folded<R...>(x, [&](const T& t, const Axes& over) VIVA_INLINE { return norm(t, ord, over); });
 }
 template <class X, class T, class... A>
-auto argmin(const Named<T, A...>& x) {
-  return axes::dropped<X>(x, [](const T& t, int64_t axis) { return argmin(t, axis); });
+VIVA_INLINE inline auto argmin(const Named<T, A...>& x) {
+  return axes::dropped<X>(x, [](const T& t, int64_t axis) VIVA_INLINE { return argmin(t, axis); });
 }
 template <class X, class T, class... A>
-auto argmax(const Named<T, A...>& x) {
-  return axes::dropped<X>(x, [](const T& t, int64_t axis) { return argmax(t, axis); });
+VIVA_INLINE inline auto argmax(const Named<T, A...>& x) {
+  return axes::dropped<X>(x, [](const T& t, int64_t axis) VIVA_INLINE { return argmax(t, axis); });
 }
 
 // ---- along one axis ----
 template <class X, class T, class... A>
-auto softmax(const Named<T, A...>& x) {
-  return axes::along<X>(x, [](const T& t, int64_t axis) { return softmax(t, axis); });
+VIVA_INLINE inline auto softmax(const Named<T, A...>& x) {
+  return axes::along<X>(x, [](const T& t, int64_t axis) VIVA_INLINE { return softmax(t, axis); });
 }
 template <class X, class T, class... A>
-auto log_softmax(const Named<T, A...>& x) {
-  return axes::along<X>(x, [](const T& t, int64_t axis) { return log_softmax(t, axis); });
+VIVA_INLINE inline auto log_softmax(const Named<T, A...>& x) {
+  return axes::along<X>(x, [](const T& t, int64_t axis) VIVA_INLINE { return log_softmax(t, axis); });
 }
 template <class X, class T, class... A>
-auto cumulative_sum(const Named<T, A...>& x) {
-  return axes::along<X>(x, [](const T& t, int64_t axis) { return cumulative_sum(t, axis); });
+VIVA_INLINE inline auto cumulative_sum(const Named<T, A...>& x) {
+  return axes::along<X>(x, [](const T& t, int64_t axis) VIVA_INLINE { return cumulative_sum(t, axis); });
 }
 template <class X, class T, class... A>
-auto cumulative_prod(const Named<T, A...>& x) {
-  return axes::along<X>(x, [](const T& t, int64_t axis) { return cumulative_prod(t, axis); });
+VIVA_INLINE inline auto cumulative_prod(const Named<T, A...>& x) {
+  return axes::along<X>(x, [](const T& t, int64_t axis) VIVA_INLINE { return cumulative_prod(t, axis); });
 }
 template <class X, class T, class... A>
-auto sort(const Named<T, A...>& x, bool descending = false) {
-  return axes::along<X>(x, [&](const T& t, int64_t axis) { return sort(t, axis, descending); });
+VIVA_INLINE inline auto sort(const Named<T, A...>& x, bool descending = false) {
+  return axes::along<X>(x, [&](const T& t, int64_t axis) VIVA_INLINE { return sort(t, axis, descending); });
 }
 template <class X, class T, class... A>
-auto argsort(const Named<T, A...>& x, bool descending = false) {
-  return axes::along<X>(x, [&](const T& t, int64_t axis) { return argsort(t, axis, descending); });
+VIVA_INLINE inline auto argsort(const Named<T, A...>& x, bool descending = false) {
+  return axes::along<X>(x, [&](const T& t, int64_t axis) VIVA_INLINE { return argsort(t, axis, descending); });
 }
 
 // ---- views ----
 // permute<Channel, Batch, Time>(x): every axis once.
 template <class... P, class T, class... A>
-Named<T, P...> permute(const Named<T, A...>& x) {
+VIVA_INLINE inline Named<T, P...> permute(const Named<T, A...>& x) {
   static_assert(sizeof...(P) == sizeof...(A) && axes::distinct<P...> && (axes::in<P, axes::List<A...>> && ...),
                 "viva: permute must name every axis of the tensor once");
-  return Named<T, P...>(axes::Make{}, [&] { return x.tensor().permute({axes::find<P, axes::List<A...>>...}); });
+  return Named<T, P...>(axes::Make{}, [&]() VIVA_INLINE { return x.tensor().permute({axes::find<P, axes::List<A...>>...}); });
 }
 template <class X, class Y, class T, class... A>
-auto transpose(const Named<T, A...>& x) {
+VIVA_INLINE inline auto transpose(const Named<T, A...>& x) {
   using L = axes::List<A...>;
-  return axes::make<T, typename axes::SwappedList<X, Y, L>::type>([&] { return x.tensor().transpose(axes::place<X, L>(), axes::place<Y, L>()); });
+  return axes::make<T, typename axes::SwappedList<X, Y, L>::type>([&]() VIVA_INLINE { return x.tensor().transpose(axes::place<X, L>(), axes::place<Y, L>()); });
 }
 template <class From, class To, class T, class... A>
-auto rename(const Named<T, A...>& x) {
+VIVA_INLINE inline auto rename(const Named<T, A...>& x) {
   static_assert(axes::in<From, axes::List<A...>>, "viva: the tensor has no axis of this name");
   static_assert(!axes::in<To, axes::List<A...>>, "viva: the tensor has an axis of this name already");
-  return axes::make<T, axes::Renamed<From, To, axes::List<A...>>>([&] { return x.tensor(); });
+  return axes::make<T, axes::Renamed<From, To, axes::List<A...>>>([&]() VIVA_INLINE { return x.tensor(); });
 }
 template <class X, class T, class... A>
-auto select(const Named<T, A...>& x, int64_t index) {
-  return axes::dropped<X>(x, [&](const T& t, int64_t axis) { return t.select(axis, index); });
+VIVA_INLINE inline auto select(const Named<T, A...>& x, int64_t index) {
+  return axes::dropped<X>(x, [&](const T& t, int64_t axis) VIVA_INLINE { return t.select(axis, index); });
 }
 template <class X, class T, class... A>
-auto slice(const Named<T, A...>& x, std::optional<int64_t> start, std::optional<int64_t> stop, int64_t step = 1) {
-  return axes::along<X>(x, [&](const T& t, int64_t axis) { return t.slice(axis, start, stop, step); });
+VIVA_INLINE inline auto slice(const Named<T, A...>& x, std::optional<int64_t> start, std::optional<int64_t> stop, int64_t step = 1) {
+  return axes::along<X>(x, [&](const T& t, int64_t axis) VIVA_INLINE { return t.slice(axis, start, stop, step); });
 }
 template <class X, class T, class... A>
-auto narrow(const Named<T, A...>& x, int64_t start, int64_t length) {
-  return axes::along<X>(x, [&](const T& t, int64_t axis) { return t.narrow(axis, start, length); });
+VIVA_INLINE inline auto narrow(const Named<T, A...>& x, int64_t start, int64_t length) {
+  return axes::along<X>(x, [&](const T& t, int64_t axis) VIVA_INLINE { return t.narrow(axis, start, length); });
 }
 template <class X, class T, class... A>
-auto flip(const Named<T, A...>& x) {
-  return axes::along<X>(x, [](const T& t, int64_t axis) { return t.flip({axis}); });
+VIVA_INLINE inline auto flip(const Named<T, A...>& x) {
+  return axes::along<X>(x, [](const T& t, int64_t axis) VIVA_INLINE { return t.flip({axis}); });
 }
 template <class X, class T, class... A>
-auto squeeze(const Named<T, A...>& x) {  // of size 1
-  return axes::dropped<X>(x, [](const T& t, int64_t axis) { return t.squeeze(axis); });
+VIVA_INLINE inline auto squeeze(const Named<T, A...>& x) {  // of size 1
+  return axes::dropped<X>(x, [](const T& t, int64_t axis) VIVA_INLINE { return t.squeeze(axis); });
 }
 template <class X, class T, class... A>
-auto unsqueeze(const Named<T, A...>& x) {  // a new axis in front, of size 1
+VIVA_INLINE inline auto unsqueeze(const Named<T, A...>& x) {  // a new axis in front, of size 1
   static_assert(!axes::in<X, axes::List<A...>>, "viva: the tensor has an axis of this name already");
-  return Named<T, X, A...>(axes::Make{}, [&] { return x.tensor().unsqueeze(0); });
+  return Named<T, X, A...>(axes::Make{}, [&]() VIVA_INLINE { return x.tensor().unsqueeze(0); });
 }
 
 // ---- several tensors ----
 // One behind the other along X, with the axes of the first; all must have the same ones, in any order.
 template <class X, class T, class... A, class... More>
-Named<T, A...> concat(const Named<T, A...>& first, const More&... more) {
+VIVA_INLINE inline Named<T, A...> concat(const Named<T, A...>& first, const More&... more) {
   using L = axes::List<A...>;
   static_assert(((axes::Operand<More>::Axes::size == L::size && std::is_same_v<axes::Union<L, typename axes::Operand<More>::Axes>, L>) && ...),
                 "viva: concat joins tensors that have the same axes");
-  return Named<T, A...>(axes::Make{}, [&]() __attribute__((always_inline)) { return concat({first.tensor(), axes::aligned<L>(more)...}, axes::place<X, L>()); });
+  return Named<T, A...>(axes::Make{}, [&]() VIVA_INLINE { return concat({first.tensor(), axes::aligned<L>(more)...}, axes::place<X, L>()); });
 }
 // Beside each other along a new axis in front.
 template <class X, class T, class... A, class... More>
-Named<T, X, A...> stack(const Named<T, A...>& first, const More&... more) {
+VIVA_INLINE inline Named<T, X, A...> stack(const Named<T, A...>& first, const More&... more) {
   using L = axes::List<A...>;
   static_assert(!axes::in<X, L>, "viva: the tensor has an axis of this name already");
   static_assert(((axes::Operand<More>::Axes::size == L::size && std::is_same_v<axes::Union<L, typename axes::Operand<More>::Axes>, L>) && ...),
                 "viva: stack joins tensors that have the same axes");
-  return Named<T, X, A...>(axes::Make{}, [&]() __attribute__((always_inline)) { return stack({first.tensor(), axes::aligned<L>(more)...}, 0); });
+  return Named<T, X, A...>(axes::Make{}, [&]() VIVA_INLINE { return stack({first.tensor(), axes::aligned<L>(more)...}, 0); });
 }
 
 // Sums a b over the axes K, which both have; others that both have are kept side by side, as a batch. The result has the left
@@ -304,15 +307,17 @@ __attribute__((always_inline)) inline auto contract(const Named<T, A...>& a, con
   static_assert(sizeof...(K) > 0 && axes::distinct<K...>, "viva: contract<Axis...> sums over the axes that it names, each once");
   static_assert(((axes::in<K, axes::List<A...>> && axes::in<K, axes::List<B...>>) && ...), "viva: contract sums over axes that both tensors have");
   using R = axes::Without<axes::Union<axes::List<A...>, axes::List<B...>>, K...>;
-  return axes::make<T, R>([&]() __attribute__((always_inline)) { return axes::contracted<R>(axes::List<K...>{}, a, b); });
+  return axes::make<T, R>([&]() VIVA_INLINE { return axes::contracted<R>(axes::List<K...>{}, a, b); });
 }
 
 // contract over the last axis of the left one.
 template <class T, class... A, class... B>
-auto matmul(const Named<T, A...>& a, const Named<T, B...>& b) {
+VIVA_INLINE inline auto matmul(const Named<T, A...>& a, const Named<T, B...>& b) {
   using K = axes::Last<axes::List<A...>>;
   static_assert(axes::in<K, axes::List<B...>>, "viva: matmul sums over the left tensor's last axis, which the right one must have");
   return contract<K>(a, b);
 }
 
 }  // namespace viva
+
+#undef VIVA_INLINE
