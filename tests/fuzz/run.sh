@@ -23,7 +23,7 @@ for name in "$@"; do
   dict=
   [ -f "$here/$name.dict" ] && dict=-dict=$here/$name.dict
   log=$kept/$name.log
-  if ! "$tree/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 \
+  if ! "$tree/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=2048 \
     -malloc_limit_mb=256 -print_final_stats=1 -artifact_prefix="$kept/findings/$name-" $dict \
     "$kept/corpus/$name" "$here/corpus/$name" >"$log" 2>&1; then
     tail -n 40 "$log" >&2
