@@ -40,34 +40,59 @@ void add_three(const T* x, int64_t step, int64_t apart, const T* w, T* y, int64_
   for (int64_t i = 0; i < n; ++i) y[i] = y[i] + a * x[i * s] + b * p[i * s] + c * q[i * s];
 }
 
+// All of a window of 3 x 3 in one pass.
+template <class T, int64_t kStep>
+void nine_taps(const T* x, int64_t step, int64_t below, int64_t apart, const T* w, T bias, T* y, int64_t n) {
+  const int64_t s = kStep == 0 ? step : kStep;
+  const T *a = x, *b = x + below, *c = b + below;
+  const T *a1 = a + apart, *b1 = b + apart, *c1 = c + apart, *a2 = a1 + apart, *b2 = b1 + apart, *c2 = c1 + apart;
+  const T w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5], w6 = w[6], w7 = w[7], w8 = w[8];
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) {
+    const T first = bias + w0 * a[i * s] + w1 * a1[i * s] + w2 * a2[i * s], second = w3 * b[i * s] + w4 * b1[i * s] + w5 * b2[i * s],
+            third = w6 * c[i * s] + w7 * c1[i * s] + w8 * c2[i * s];
+    y[i] = first + second + third;
+  }
+}
+
+// One value, of a window that is partly outside.
+template <class T>
+T edge(const ConvShape& s, const T* x, const T* weights, T v, int64_t row, int64_t col) {
+  for (int64_t i = 0; i < s.kh; ++i) {
+    const int64_t r = row + i * s.dh;
+    if (r < 0 || r >= s.h) continue;
+    for (int64_t j = 0; j < s.kw; ++j) {
+      const int64_t c = col + j * s.dw;
+      if (c >= 0 && c < s.w) v += weights[i * s.kw + j] * x[r * s.w + c];
+    }
+  }
+  return v;
+}
+
 template <class T, int64_t kStep>
 void depthwise_rows(const ConvShape& s, const T* x, const T* weights, T bias, T* y) {
+  // Results whose windows are between the left and the right side.
+  const Range first = inside(s.ow, s.sw, -s.left, s.w), last = inside(s.ow, s.sw, (s.kw - 1) * s.dw - s.left, s.w);
+  const int64_t begin = std::min(std::max(first.begin, last.begin), s.ow), end = std::max(begin, std::min(first.end, last.end));
   for (int64_t r = 0; r < s.oh; ++r, y += s.ow) {
-    std::fill_n(y, s.ow, bias);
+    const int64_t row = r * s.sh - s.top, from = begin * s.sw - s.left;
+    for (int64_t k = 0; k < begin; ++k) y[k] = edge(s, x, weights, bias, row, k * s.sw - s.left);
+    for (int64_t k = end; k < s.ow; ++k) y[k] = edge(s, x, weights, bias, row, k * s.sw - s.left);
+    if (begin >= end) continue;
+    T* to = y + begin;
+    const int64_t n = end - begin;
+    if (s.kh == 3 && s.kw == 3 && row >= 0 && row + 2 * s.dh < s.h) {
+      nine_taps<T, kStep>(x + row * s.w + from, s.sw, s.dh * s.w, s.dw, weights, bias, to, n);
+      continue;
+    }
+    std::fill_n(to, n, bias);
     for (int64_t i = 0; i < s.kh; ++i) {
-      const int64_t row = r * s.sh + i * s.dh - s.top;
-      if (row < 0 || row >= s.h) continue;
-      const T *from = x + row * s.w, *w = weights + i * s.kw;
-      for (int64_t j = 0; j < s.kw;) {
-        const int64_t at = j * s.dw - s.left;
-        const Range a = inside(s.ow, s.sw, at, s.w);
-        if (j + 2 < s.kw) {
-          // Where all three are inside in one pass; what is before and behind one by one.
-          const Range c = inside(s.ow, s.sw, at + 2 * s.dw, s.w);
-          const int64_t begin = std::max(a.begin, c.begin), end = std::max(begin, std::min(a.end, c.end));
-          for (int64_t t = 0; t < 3; ++t) {
-            const Range b = inside(s.ow, s.sw, at + t * s.dw, s.w);
-            const int64_t shift = at + t * s.dw, before = std::min(begin, b.end), behind = std::max(end, b.begin);
-            for (int64_t k = b.begin; k < before; ++k) y[k] += w[j + t] * from[k * s.sw + shift];
-            for (int64_t k = behind; k < b.end; ++k) y[k] += w[j + t] * from[k * s.sw + shift];
-          }
-          add_three<T, kStep>(from + begin * s.sw + at, s.sw, s.dw, w + j, y + begin, end - begin);
-          j += 3;
-          continue;
-        }
-        add_tap<T, kStep>(from + a.begin * s.sw + at, s.sw, w[j], y + a.begin, a.end - a.begin);
-        ++j;
-      }
+      const int64_t at = row + i * s.dh;
+      if (at < 0 || at >= s.h) continue;
+      const T *line = x + at * s.w + from, *w = weights + i * s.kw;
+      int64_t j = 0;
+      for (; j + 2 < s.kw; j += 3) add_three<T, kStep>(line + j * s.dw, s.sw, s.dw, w + j, to, n);
+      for (; j < s.kw; ++j) add_tap<T, kStep>(line + j * s.dw, s.sw, w[j], to, n);
     }
   }
 }
