@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "linear.h"
+#include "viva/kernels/conv.h"
 
 namespace viva {
 namespace {
@@ -222,6 +223,19 @@ TEST(conv, large_ones) {
   }
 }
 
+// The library has code for these, which the twins above would not tell from the other way.
+TEST(conv, onednn_takes_the_usual_shapes) {
+  const Machine m({.threads = 2});
+  if (!runs(Target::kSse4)) GTEST_SKIP() << "of x86 only";
+  const kernels::ConvShape s{.n = 5, .c = 16, .h = 20, .w = 21, .o = 24, .oh = 20, .ow = 21, .kh = 3, .kw = 3, .top = 1, .bottom = 1, .left = 1, .right = 1};
+  for (const bool transpose : {false, true}) {
+    const Tensor x = random_tensor(m, {5, 16, 20, 21}, DType::kF32, 1), w = random_tensor(m, transpose ? Shape{16, 24, 3, 3} : Shape{24, 16, 3, 3}, DType::kF32, 2),
+                 y = zeros(m, {5, 24, 20, 21});
+    ASSERT_TRUE(kernels::conv_onednn(m, s, x.data<float>(), w.data<float>(), nullptr, y.data<float>(), transpose));
+    expect_twin(y, transpose ? twin_transpose(x, w, {}, {.padding = 1}) : twin_conv(x, w, {}, {.padding = 1}), "oneDNN");
+  }
+}
+
 TEST(conv, one_direction_and_no_batch) {
   const Machine m;
   const Tensor x = random_tensor(m, {2, 6, 11}, DType::kF32, 1), w = random_tensor(m, {4, 3, 3}, DType::kF32, 2), b = random_tensor(m, {4}, DType::kF32, 3);
@@ -438,6 +452,7 @@ TEST(conv, errors_name_shapes) {
   expect_error(usage, {}, [&] { conv2d(v, v, {}, {.padding = int64_t{1} << 30}).count(), conv2d(v.expand({1 << 20, 1, 1, 1}), v, {}, {.padding = 1 << 30}); });
   expect_error(Code::kResource, {}, [&] { conv2d(v.expand({1 << 20, 1, 1, 1}), v.expand({1 << 20, 1, 1, 1})); });
   expect_error(usage, {"conv_transpose2d"}, [&] { conv_transpose2d(v.expand({1, 1, int64_t{1} << 40, 1}), v, {}, {.stride = 1 << 30}); });
+  expect_error(usage, {"conv2d", "1 x 3000000000"}, [&] { conv2d(v.expand({1, 1, 1, 3000000000}), v, {}, {.stride = 1 << 30}); });
   EXPECT_EQ(conv2d(f({0, 3, 5, 5}), f({4, 3, 3, 3})).shape(), Shape({0, 4, 3, 3}));
   EXPECT_EQ(max_pool2d(f({0, 3, 5, 5}), 2).shape(), Shape({0, 3, 2, 2}));
   EXPECT_EQ(conv_transpose2d(f({0, 3, 5, 5}), f({3, 4, 3, 3})).shape(), Shape({0, 4, 7, 7}));

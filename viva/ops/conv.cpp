@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <utility>
 
 #include "viva/kernels/conv.h"
 #include "viva/ops/ops.h"
@@ -112,12 +113,19 @@ Checked checked(const Tensor& x, const Tensor& weights, const std::optional<Tens
 }
 
 // Where the shapes are known to be right.
-Tensor compute(Checked& c, const Tensor& given, size_t directions, bool transpose) {
+Tensor compute(Checked& c, const Tensor& given, size_t directions, bool transpose, std::string_view operation) {
   const Shape shape{c.s.n, c.s.o, c.s.oh, c.s.ow};
   count(shape);
   const auto ready = [&](const Tensor& t) { return contiguous(to(t, c.compute)); };
   const Tensor y(given.machine(), shape, c.compute);
   if (y.count() != 0) {
+    const ConvShape& s = c.s;
+    using Sides = std::pair<int64_t, int64_t>;
+    for (const auto& [rows, cols] : {Sides(s.h, s.w), Sides(s.oh, s.ow), Sides(s.in(), s.taps()), Sides(s.out(), s.taps())}) {
+      int64_t values = 0;
+      if (__builtin_mul_overflow(rows, cols, &values) || values > INT32_MAX)  // what the products count to
+        throw Error(Code::kUsage, operation, fmt::format("a plane or a window of {} x {} values, for {}", rows, cols, c.shapes), "at most 2^31 - 1: cut it");
+    }
     const Tensor x = ready(c.x), w = ready(c.weights);
     const std::optional<Tensor> b = c.bias ? std::optional(ready(*c.bias)) : std::nullopt;
     const auto run = transpose ? &kernels::conv_transpose : &kernels::conv;
@@ -136,7 +144,7 @@ Tensor conv(const Tensor& x, const Tensor& weights, const std::optional<Tensor>&
   s.sw = o.stride.width, s.dw = o.dilation.width, s.left = o.padding.left, s.right = o.padding.right;
   s.oh = windows({s.kh, s.sh, s.dh, s.top, s.bottom}, s.h, operation, c.shapes);
   s.ow = windows({s.kw, s.sw, s.dw, s.left, s.right}, s.w, operation, c.shapes);
-  return compute(c, x, directions, false);
+  return compute(c, x, directions, false, operation);
 }
 
 }  // namespace
@@ -180,7 +188,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weights, const std::optio
   // What is cut off the end follows from the size.
   s.bottom -= o.output_padding.height;
   s.right -= o.output_padding.width;
-  return compute(c, x, 2, true);
+  return compute(c, x, 2, true, kName);
 }
 
 }  // namespace viva
