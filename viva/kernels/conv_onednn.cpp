@@ -18,7 +18,7 @@ using dnnl::memory;
 constexpr double kTask = 1 << 22;     // products that are worth a task
 constexpr int64_t kFewImages = 4;     // fewer: channels are cut too
 constexpr int64_t kParts = 8;         // into so many parts
-constexpr int64_t kPartChannels = 16;  // of a multiple of this
+constexpr int64_t kPartChannels = 32;  // of a multiple of this, with which its loops are at their best
 constexpr int64_t kLargest = 1 << 30;  // values that the library's kernels count in 32 bits
 
 int64_t ceil_of(int64_t a, int64_t b) { return a / b + (a % b != 0); }
