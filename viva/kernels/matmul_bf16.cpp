@@ -3,30 +3,13 @@
 
 #include "viva/base/element.h"
 #include "viva/kernels/matmul.h"
-
-// Of the OpenMP that oneDNN is built with: the calling thread's own number.
-extern "C" {
-int omp_get_max_threads(void);
-void omp_set_num_threads(int threads);
-}
+#include "viva/kernels/onednn.h"
 
 namespace viva::kernels {
 
 namespace {
 
 using dnnl::memory;
-
-// Like BlasCall: oneDNN computes on this thread alone.
-class DnnlCall {
- public:
-  DnnlCall() noexcept : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~DnnlCall() { omp_set_num_threads(before_); }
-  DnnlCall(const DnnlCall&) = delete;
-  DnnlCall& operator=(const DnnlCall&) = delete;
-
- private:
-  int before_;
-};
 
 memory::desc layout(int64_t rows, int64_t cols, Block x) {
   return {

@@ -117,6 +117,7 @@ void bind_functions(nb::module_& m);
 void bind_numbers(nb::module_& m);
 void bind_linalg(nb::module_& m);
 void bind_packed(nb::module_& m);
+void bind_conv(nb::module_& m);
 void bind_dtypes(nb::module_& m);
 
 // Sets the Python exception for the C++ one that is being handled.

@@ -277,3 +277,36 @@ def test_packed_matrices():
         bad = viva.asarray(w, copy=True)
         bad[0, 3] = float("nan")
         viva.pack(bad, "nf4")
+
+
+def test_convolution():
+    x = viva.reshape(viva.arange(16, dtype=viva.float32), (1, 1, 4, 4))
+    w = viva.ones((1, 1, 2, 2))
+    assert viva.conv2d(x, w, viva.asarray([0.5]), stride=2).tolist() == [[[[10.5, 18.5], [42.5, 50.5]]]]
+    assert viva.conv2d(x, w, padding="same").shape == (1, 1, 4, 4)
+    assert viva.conv2d(x, w, padding=[(1, 0), (0, 0)]).tolist()[0][0][0] == [1, 3, 5]
+    assert viva.conv2d(x, viva.ones((2, 1, 1, 3)), dilation=(1, 1), padding=(0, 1)).shape == (1, 2, 4, 4)
+    line = viva.asarray([[[1.0, 2.0, 3.0, 4.0]]], dtype=viva.float64)
+    assert viva.conv1d(line, viva.asarray([[[1.0, 0.0, -1.0]]], dtype=viva.float64), padding=1).tolist() == [[[-2, -2, -2, 3]]]
+    up = viva.conv_transpose2d(viva.asarray([[[[1.0, 2.0]]]]), viva.ones((1, 1, 2, 2)), stride=2, output_padding=1)
+    assert up.tolist() == [[[[1, 1, 2, 2, 0], [1, 1, 2, 2, 0], [0, 0, 0, 0, 0]]]]
+    with pytest.raises(ValueError, match=r"conv2d.*\(1, 1, 4, 4\).*\(1, 2, 2, 2\)"):
+        viva.conv2d(x, viva.ones((1, 2, 2, 2)))
+    with pytest.raises(ValueError, match="same"):
+        viva.conv2d(x, w, padding="sane")
+
+
+def test_pooling():
+    x = viva.reshape(viva.arange(16, dtype=viva.float32), (1, 1, 4, 4))
+    assert viva.max_pool2d(x, 2).tolist() == [[[[5, 7], [13, 15]]]]
+    assert viva.max_pool2d(x, (2, 1), stride=(2, 2), dilation=1).tolist() == [[[[4, 6], [12, 14]]]]
+    assert viva.avg_pool2d(x, 2).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+    assert viva.avg_pool2d(x, 2, padding=1, count_include_pad=False).tolist()[0][0][0] == [0, 1.5, 3]
+    line = viva.asarray([[[1.0, 5.0, 2.0, 4.0]]])
+    assert viva.max_pool1d(line, 2, stride=1).tolist() == [[[5, 5, 4]]]
+    assert viva.avg_pool1d(line, 2).tolist() == [[[3, 3]]]
+    assert viva.adaptive_avg_pool2d(x, 2).tolist() == viva.avg_pool2d(x, 2).tolist()
+    assert viva.adaptive_max_pool2d(x, (1, 2)).tolist() == [[[[13, 15]]]]
+    assert viva.global_avg_pool(x).tolist() == [[[[7.5]]]]
+    with pytest.raises(ValueError, match="max_pool2d"):
+        viva.max_pool2d(x, 9)
