@@ -169,6 +169,10 @@ PyObject* subscript(PyObject* self, PyObject* key) noexcept {
   return guarded<PyObject*>(nullptr, [&] {
     const Tensor& x = tensor(self);
     if (auto view = simple_view(x, key)) return wrap(std::move(*view)).release().ptr();
+    if (is_array(key) && tensor(key).dtype() == DType::kBool && x.rank() != 0 && tensor(key).shape() == x.shape()) {
+      const Tensor& mask = tensor(key);
+      return wrap(released([&] { return masked_select(x, mask); })).release().ptr();
+    }
     Selected s = select(x, key);
     if (s.places.empty()) return wrap(std::move(s.view)).release().ptr();
     Tensor out;
