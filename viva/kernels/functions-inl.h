@@ -196,7 +196,7 @@ struct expm1_f : InLanes {
       // e^x cos y - 1 without cancellation near 0.
       using R = typename T::value_type;
       const R a = std::expm1(x.real()), s = std::sin(x.imag() / 2);
-      if (x.imag() == 0) return T(a, x.imag());
+      if (x.imag() == 0) return T(a + R(0), x.imag());  // -0 becomes 0, as e^x - 1 is
       if (!std::isfinite(x.real()) || !std::isfinite(x.imag())) return std::exp(x) - T(1);
       return T(a * std::cos(x.imag()) - 2 * s * s, std::exp(x.real()) * std::sin(x.imag()));
     } else {

@@ -5,20 +5,30 @@ namespace viva::python {
 
 namespace {
 
-// A number, or an array of one; None: the default.
-std::optional<double> tolerance(nb::handle h, const char* what) {
-  if (h.is_none()) return std::nullopt;
-  if (is_array(h.ptr())) {
-    const Tensor& t = tensor(h);
-    if (t.count() != 1) throw Error(Code::kUsage, what, "a tolerance of shape " + text(t.shape()), "one number for all matrices");
-    return t.item<double>();
+// f(x, tolerance), which is a number, or None for the default; an array has one for each matrix of the batch.
+template <class F>
+Tensor with_tolerance(const Tensor& x, nb::handle h, const char* what, F f) {
+  if (h.is_none()) return released([&] { return f(x, std::nullopt); });
+  if (!is_array(h.ptr())) {
+    const double v = PyFloat_AsDouble(h.ptr());
+    if (v == -1 && PyErr_Occurred()) throw nb::python_error();
+    return released([&] { return f(x, v); });
   }
-  const double v = PyFloat_AsDouble(h.ptr());
-  if (v == -1 && PyErr_Occurred()) throw nb::python_error();
-  return v;
+  const Tensor& t = tensor(h);
+  if (t.count() == 1) return released([&] { return f(x, t.item<double>()); });
+  if (x.rank() < 2) throw Error(Code::kUsage, what, "shape " + text(x.shape()) + " is no matrix");
+  Shape batch(std::span<const int64_t>(x.shape().begin(), x.rank() - 2));
+  const std::vector<double> all = t.expand(batch).values<double>();
+  return released([&] {
+    const Tensor flat = reshape(x, {static_cast<int64_t>(all.size()), x.size(-2), x.size(-1)});
+    if (all.empty()) return f(x, std::nullopt);
+    std::vector<Tensor> parts;
+    for (size_t i = 0; i < all.size(); ++i) parts.push_back(f(flat.select(0, static_cast<int64_t>(i)), all[i]));
+    Shape shape = batch;
+    for (const int64_t d : parts[0].shape()) shape.push_back(d);
+    return reshape(stack(parts), shape);
+  });
 }
-
-using Pair = std::pair<std::vector<int64_t>, std::vector<int64_t>>;
 
 void bind_products(nb::module_& m, nb::module_& linalg) {
   m.def("matmul", [](const Tensor& a, const Tensor& b) { return matmul(a, b); }, nb::arg("x1"), nb::arg("x2"), Released(),
@@ -58,17 +68,15 @@ void bind_equations(nb::module_& linalg) {
                return named({std::move(d.sign), std::move(d.logabsdet)});
              }, nb::arg("x"), "Sign and logarithm of the size of the determinant.");
   linalg.def("lstsq", [named = Named(linalg, "lstsq_result", "solution residuals rank singular_values")](const Tensor& a, const Tensor& b, nb::handle rcond) {
-               const std::optional<double> r = tolerance(rcond, "lstsq");
+               const std::optional<double> r = rcond.is_none() ? std::nullopt : std::optional(nb::cast<double>(rcond));
                LeastSquares l = released([&] { return lstsq(a, b, r); });
                return named({std::move(l.solution), std::move(l.residuals), std::move(l.rank), std::move(l.singular_values)});
              }, nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("rcond") = nb::none(), "The x of least |x2 - x1 x|.");
   linalg.def("pinv", [](const Tensor& x, nb::handle rtol) {
-               const std::optional<double> r = tolerance(rtol, "pinv");
-               return released([&] { return pinv(x, r); });
+               return with_tolerance(x, rtol, "pinv", [](const Tensor& t, std::optional<double> r) { return pinv(t, r); });
              }, nb::arg("x"), nb::kw_only(), nb::arg("rtol") = nb::none(), "The pseudo-inverse of Moore and Penrose.");
   linalg.def("matrix_rank", [](const Tensor& x, nb::handle rtol) {
-               const std::optional<double> r = tolerance(rtol, "matrix_rank");
-               return released([&] { return matrix_rank(x, r); });
+               return with_tolerance(x, rtol, "matrix_rank", [](const Tensor& t, std::optional<double> r) { return matrix_rank(t, r); });
              }, nb::arg("x"), nb::kw_only(), nb::arg("rtol") = nb::none(), "How many singular values are above rtol times the largest.");
 }
 
