@@ -1,28 +1,16 @@
 // What bench/conv.py times: reads lines "verb dtype batch channels height width out kh kw stride ph pw groups" (verb: conv,
 // transpose, max or avg), prints the seconds of one call.
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <string>
 
+#include "bench/timing.h"
 #include "viva/ops/ops.h"
 
 using namespace viva;
 
 namespace {
-
-double seconds(const std::function<void()>& f) {
-  using Clock = std::chrono::steady_clock;
-  f();
-  const auto t0 = Clock::now();
-  f();
-  const double once = std::chrono::duration<double>(Clock::now() - t0).count();
-  const int times = static_cast<int>(std::clamp(0.1 / once, 1.0, 1e6));
-  const auto t1 = Clock::now();
-  for (int i = 0; i < times; ++i) f();
-  return std::chrono::duration<double>(Clock::now() - t1).count() / times;
-}
 
 Tensor values(const Machine& machine, const Shape& shape, DType type) {
   const int64_t n = count(shape);

@@ -5,9 +5,11 @@
 
 Pooling and depthwise convolution also against the memory rate, measured here by torch's copy. Needs a python with torch.
 """
-import argparse, statistics, subprocess, time
+import argparse, statistics, time
 import torch
 import torch.nn.functional as F
+
+from timing import Program, seconds
 
 # verb, batch, channels, height, width, out, kh, kw, stride, ph, pw, groups
 CASES = [("conv", 8, 3, 224, 224, 64, 7, 7, 2, 3, 3, 1), ("conv", 8, 64, 56, 56, 64, 3, 3, 1, 1, 1, 1),
@@ -20,17 +22,6 @@ CASES = [("conv", 8, 3, 224, 224, 64, 7, 7, 2, 3, 3, 1), ("conv", 8, 64, 56, 56,
 TYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16}
 
 
-def seconds(f):
-    f()
-    t = time.perf_counter()
-    f()
-    times = max(1, min(10 ** 6, int(0.1 / max(time.perf_counter() - t, 1e-9))))
-    t = time.perf_counter()
-    for _ in range(times):
-        f()
-    return (time.perf_counter() - t) / times
-
-
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("bench")
@@ -40,12 +31,7 @@ def main():
     a = a.parse_args()
     torch.set_num_threads(a.threads)
     torch.set_grad_enabled(False)
-    viva = subprocess.Popen([a.bench, str(a.threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(dtype, case):
-        viva.stdin.write(" ".join(map(str, (case[0], dtype, *case[1:]))) + "\n")
-        viva.stdin.flush()
-        return float(viva.stdout.readline())
+    viva = Program(a.bench, a.threads)
 
     big, other = torch.ones(1 << 25), torch.ones(1 << 25)
     rate = statistics.median(8 * (1 << 25) / seconds(lambda: other.copy_(big)) for _ in range(5))
@@ -70,7 +56,7 @@ def main():
             ours, theirs = [], []
             for _ in range(a.runs):
                 time.sleep(0.3)  # torch's threads spin for a while after their work
-                ours.append(ask(dtype, case))
+                ours.append(viva.ask(case[0], dtype, *case[1:]))
                 theirs.append(seconds(f))
             m, q = statistics.median(ours), statistics.median(theirs)
             window = f"{o} of {kh} x {kw}, {s}" + (f", {g} groups" if g > 1 else "") if verb in ("conv", "transpose") else f"{kh} x {kw}, {s}"

@@ -6,25 +6,16 @@
 The floor is the higher of the two: the arithmetic at the rate of the best f32 product of this run on as many threads, and
 the operands and the result at the memory rate measured here by torch's copy. Needs a python with torch.
 """
-import argparse, statistics, subprocess, time
+import argparse, statistics, time
 import torch
+
+from timing import Program, seconds
 
 CASES = [(0, s, s, s, 0) for s in (256, 512, 1024, 2048, 4096)] + [
     (0, 1024, 1024, 1024, 1), (0, 100000, 64, 64, 0), (0, 64, 100000, 64, 0), (0, 16, 4096, 4096, 1), (0, 1, 4096, 4096, 1),
     (0, 1, 4096, 4096, 0), (0, 4096, 4096, 1, 0), (0, 1, 10000000, 1, 0), (64, 128, 128, 128, 0), (10000, 8, 8, 8, 0), (1000, 32, 32, 32, 0),
     (0, 2, 2, 2, 0), (0, 8, 8, 8, 0), (0, 16, 16, 16, 0), (0, 32, 32, 32, 0), (0, 64, 64, 64, 0)]
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f64": torch.float64, "f16": torch.float16, "i32": torch.int32}
-
-
-def seconds(f):
-    f()
-    t = time.perf_counter()
-    f()
-    times = max(1, min(10 ** 6, int(0.05 / max(time.perf_counter() - t, 1e-9))))
-    t = time.perf_counter()
-    for _ in range(times):
-        f()
-    return (time.perf_counter() - t) / times
 
 
 def main():
@@ -37,17 +28,12 @@ def main():
     a.add_argument("--slowest", type=float, default=2e8, help="multiplications up to which torch is asked where it has no fast bf16")
     a = a.parse_args()
     torch.set_num_threads(a.threads)
-    viva = subprocess.Popen([a.bench, str(a.threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(dtype, case):
-        viva.stdin.write(" ".join(map(str, (dtype, *case))) + "\n")
-        viva.stdin.flush()
-        return float(viva.stdout.readline())
+    viva = Program(a.bench, a.threads)
 
     big = torch.ones(1 << 26)
     other = torch.ones(1 << 26)
     rate = statistics.median(8 * (1 << 26) / seconds(lambda: other.copy_(big)) for _ in range(5))
-    peak = max(2 * 1024 ** 3 / ask("f32", (0, 1024, 1024, 1024, 0)) for _ in range(5))
+    peak = max(2 * 1024 ** 3 / viva.ask("f32", 0, 1024, 1024, 1024, 0) for _ in range(5))
     peak = max(peak, max(2 * 1024 ** 3 / seconds(lambda x=torch.ones(1024, 1024): x @ x) for _ in range(5)))
     print(f"{a.threads} threads, peak {peak / 1e9:.0f} GFLOP/s (f32), copy {rate / 1e9:.1f} GB/s, torch {torch.__version__}\n")
     print("| type | shape | viva | torch | torch / viva | floor / viva |\n|---|---|---|---|---|---|")
@@ -64,7 +50,7 @@ def main():
             ours, theirs = [], []
             for _ in range(a.runs):
                 time.sleep(0.3)  # torch's threads spin for a while after their work
-                ours.append(ask(dtype, case))
+                ours.append(viva.ask(dtype, *case))
                 if not slow:
                     theirs.append(seconds(lambda: x @ y))
             t = statistics.median(ours)

@@ -1,5 +1,4 @@
 // What bench/moving.py times: reads names of cases, prints the seconds of one call.
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -7,26 +6,11 @@
 #include <map>
 #include <string>
 
+#include "bench/timing.h"
 #include "viva/machine/stream.h"
 #include "viva/ops/ops.h"
 
 using namespace viva;
-
-namespace {
-
-double seconds(const std::function<void()>& f) {
-  using Clock = std::chrono::steady_clock;
-  f();
-  const auto t0 = Clock::now();
-  f();
-  const double once = std::chrono::duration<double>(Clock::now() - t0).count();
-  const int times = static_cast<int>(std::clamp(0.05 / once, 1.0, 1e6));
-  const auto t1 = Clock::now();
-  for (int i = 0; i < times; ++i) f();
-  return std::chrono::duration<double>(Clock::now() - t1).count() / times;
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   const Machine m({.threads = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 0});

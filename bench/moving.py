@@ -6,21 +6,12 @@ faster).
 
 Needs a python with torch.
 """
-import argparse, statistics, subprocess, time
+import argparse, statistics
 import torch
 
+from timing import Program, seconds
+
 N, SIDE = 10 ** 8, 4000
-
-
-def seconds(f):
-    f()
-    t = time.perf_counter()
-    f()
-    times = max(1, min(10 ** 6, int(0.05 / max(time.perf_counter() - t, 1e-9))))
-    t = time.perf_counter()
-    for _ in range(times):
-        f()
-    return (time.perf_counter() - t) / times
 
 
 def main():
@@ -31,12 +22,7 @@ def main():
     a.add_argument("--only", default="")
     a = a.parse_args()
     torch.set_num_threads(a.threads)
-    viva = subprocess.Popen([a.bench, str(a.threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(name):
-        viva.stdin.write(name + "\n")
-        viva.stdin.flush()
-        return float(viva.stdout.readline())
+    viva = Program(a.bench, a.threads)
 
     x = torch.rand(SIDE, SIDE)
     line, mask = x.reshape(-1), x > 0.5
@@ -63,7 +49,7 @@ def main():
             continue
         mine, theirs = [], []
         for _ in range(a.runs):
-            mine.append(ask(name))
+            mine.append(viva.ask(name))
             if f:
                 theirs.append(seconds(f))
         v = statistics.median(mine)

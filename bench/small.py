@@ -5,11 +5,13 @@
 
 Needs the module (`pip install ./bindings/python`), torch and NumPy.
 """
-import argparse, statistics, subprocess, time
+import argparse, statistics, time
 
 import numpy
 import torch
 import viva
+
+from timing import Program
 
 OPERATIONS = {
     "add": (lambda x, y, m: x + y,) * 3,
@@ -41,13 +43,7 @@ def main():
     parser.add_argument("bench")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    program = subprocess.Popen([options.bench], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(operation, n):
-        program.stdin.write(f"{operation} {n}\n")
-        program.stdin.flush()
-        return float(program.stdout.readline())
-
+    program = Program(options.bench)
     empty = statistics.median(nanoseconds(lambda x, y, m: None, 0, 0, 0) for _ in range(5))
     print(f"ns a call (of Python's {empty:.0f} ns for a call that does nothing are taken off); torch {torch.__version__}, numpy {numpy.__version__}\n")
     print("| call | values | C++ | Python | torch | numpy | torch / C++ | numpy / Python |\n|---|---|---|---|---|---|---|---|")
@@ -59,7 +55,7 @@ def main():
             vivas = [viva.asarray(a, copy=True) for a in arrays]
             rows = [[], [], [], []]
             for _ in range(options.runs):
-                rows[0].append(ask(operation, n))
+                rows[0].append(program.ask(operation, n))
                 for k, (f, operands) in enumerate(((ours, vivas), (torchs, tensors), (numpys, arrays))):
                     rows[k + 1].append(nanoseconds(f, *operands) - empty if f else float("nan"))
             cpp, python, peer, other = (statistics.median(r) for r in rows)

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 
+#include "views.h"
 #include "viva/ops/ops.h"
 
 namespace viva {
@@ -12,21 +13,8 @@ namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity(), kNan = std::numeric_limits<double>::quiet_NaN();
 
-const Machine& machine() {
-  static const Machine m(Machine::Options{2, {}, 0});
-  return m;
-}
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), Code::kUsage);
-    return e.what();
-  }
-  return "";
-}
+using test::error_of;
+using test::machine;
 
 using Values = std::vector<double>;
 

@@ -1,6 +1,7 @@
 // Named axes: the types that verbs give (checked when this is compiled) and the values, against the verbs without names.
 #include <gtest/gtest.h>
 
+#include "views.h"
 #include "viva/ops/named.h"
 
 namespace viva {
@@ -13,21 +14,8 @@ struct Channel {
 };
 struct Hidden {};
 
-const Machine& machine() {
-  static const Machine m(Machine::Options{2, {}, 0});
-  return m;
-}
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), Code::kUsage);
-    return e.what();
-  }
-  return "";
-}
+using test::error_of;
+using test::machine;
 
 template <class... A>
 using N = Named<Tensor, A...>;

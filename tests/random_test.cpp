@@ -8,16 +8,15 @@
 #include <functional>
 #include <numeric>
 
+#include "views.h"
 #include "viva/kernels/random.h"
 #include "viva/ops/ops.h"
 
 namespace viva {
 namespace {
 
-const Machine& machine() {
-  static const Machine m(Machine::Options{2, {}, 0});
-  return m;
-}
+using test::error_of;
+using test::machine;
 
 std::vector<Machine> machines() {
   std::vector<Machine> all;
@@ -26,17 +25,6 @@ std::vector<Machine> machines() {
     for (const size_t threads : {1, 3}) all.emplace_back(Machine::Options{threads, t, 0});
   }
   return all;
-}
-
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), Code::kUsage);
-    return e.what();
-  }
-  return "";
 }
 
 // Word k of a stream, as the paper's function gives it.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <memory>
 
 #include "viva/kernels/order.h"
 #include "viva/ops/ops.h"
