@@ -6,15 +6,15 @@ namespace viva {
 
 int64_t count(const Shape& shape) {
   int64_t n = 1;
-  bool overflow = false;
+  bool overflow = false, none = false;
   for (const int64_t d : shape) {
     if (d < 0) throw Error(Code::kUsage, "shape", fmt::format("{} has a negative size", text(shape)));
-    if (d == 0) return 0;
+    none |= d == 0;
+    overflow |= __builtin_mul_overflow(n, d == 0 ? 1 : d, &n);
   }
-  for (const int64_t d : shape) overflow |= __builtin_mul_overflow(n, d, &n);
-  // Bytes and strides of them are counted in 63 bits too.
+  // Bytes and strides of them are counted in 63 bits too; a size of 0 excuses nothing, so that any part of a shape has a count.
   if (overflow || n > INT64_MAX / 16) throw Error(Code::kUsage, "shape", fmt::format("{} has too many values", text(shape)));
-  return n;
+  return none ? 0 : n;
 }
 
 std::string text(const Dims& d) {
@@ -25,7 +25,7 @@ std::string text(const Dims& d) {
 
 Strides row_major(const Shape& shape) noexcept {
   Strides s = shape;
-  uint64_t n = 1;  // of a shape without values it may wrap around
+  uint64_t n = 1;  // may wrap around: whoever keeps the shape counts it too
   for (size_t i = shape.size(); i-- > 0;) {
     s[i] = static_cast<int64_t>(n);
     n *= static_cast<uint64_t>(std::max<int64_t>(1, shape[i]));

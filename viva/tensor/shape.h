@@ -65,7 +65,7 @@ class Dims {
 using Shape = Dims;    // sizes, outermost axis first
 using Strides = Dims;  // in elements; 0 along a broadcast axis, negative along a flipped one
 
-// The number of values. Throws kUsage where a size is negative or the product does not fit.
+// The number of values. Throws kUsage where a size is negative or the product of those that are not 0 does not fit.
 int64_t count(const Shape& shape);
 // "(2, 3)", as NumPy writes it.
 std::string text(const Dims& d);
