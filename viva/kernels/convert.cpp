@@ -9,20 +9,16 @@
 
 #pragma GCC diagnostic ignored "-Wunknown-pragmas"  // clang does not know ivdep
 
-namespace viva::kernels {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "viva/kernels/convert.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
 
-namespace {
-
-template <class From, class To>
-void convert(const void* from, void* to, size_t n) noexcept {
-  const From* x = static_cast<const From*>(from);
-  To* y = static_cast<To*>(to);
-#pragma GCC ivdep
-  for (size_t i = 0; i < n; ++i) y[i] = element_cast<From, To>(x[i]);
-}
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
 
 // The casts of float16.h without branches.
-void narrow_to_bf16(const void* from, void* to, size_t n) noexcept {
+static void narrow_to_bf16(const void* from, void* to, size_t n) noexcept {
   const float* x = static_cast<const float*>(from);
   uint16_t* y = static_cast<uint16_t*>(to);
 #pragma GCC ivdep
@@ -32,7 +28,7 @@ void narrow_to_bf16(const void* from, void* to, size_t n) noexcept {
     y[i] = static_cast<uint16_t>((nan ? u | 0x400000 : rounded) >> 16);
   }
 }
-void narrow_to_f16(const void* from, void* to, size_t n) noexcept {
+static void narrow_to_f16(const void* from, void* to, size_t n) noexcept {
   const float* x = static_cast<const float*>(from);
   uint16_t* y = static_cast<uint16_t*>(to);
 #pragma GCC ivdep
@@ -44,6 +40,24 @@ void narrow_to_f16(const void* from, void* to, size_t n) noexcept {
     const uint32_t special = a > 0x7f800000 ? 0x7e00 : 0x7c00;
     y[i] = static_cast<uint16_t>((a >= 0x477ff000 ? special : finite) | ((u >> 16) & 0x8000));
   }
+}
+
+}  // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "viva/kernels/choose-inl.h"
+
+namespace viva::kernels {
+
+namespace {
+
+template <class From, class To>
+void convert(const void* from, void* to, size_t n) noexcept {
+  const From* x = static_cast<const From*>(from);
+  To* y = static_cast<To*>(to);
+#pragma GCC ivdep
+  for (size_t i = 0; i < n; ++i) y[i] = element_cast<From, To>(x[i]);
 }
 
 template <DType kFrom, Target kTarget>
@@ -61,8 +75,8 @@ Convert widen_for(Target t) {
 Convert find_convert(DType from, DType to, Target target) noexcept {
   if (to == DType::kF32 && from == DType::kF16) return widen_for<DType::kF16>(target);
   if (to == DType::kF32 && from == DType::kBF16) return widen_for<DType::kBF16>(target);
-  if (from == DType::kF32 && to == DType::kBF16) return &narrow_to_bf16;
-  if (from == DType::kF32 && to == DType::kF16) return &narrow_to_f16;
+  if (from == DType::kF32 && to == DType::kBF16) return VIVA_CHOOSE(target, narrow_to_bf16);
+  if (from == DType::kF32 && to == DType::kF16) return VIVA_CHOOSE(target, narrow_to_f16);
   Convert f = nullptr;
   with_element(from, [&](auto a) {
     with_element(to, [&](auto b) { f = &convert<decltype(a), decltype(b)>; });
@@ -71,3 +85,4 @@ Convert find_convert(DType from, DType to, Target target) noexcept {
 }
 
 }  // namespace viva::kernels
+#endif

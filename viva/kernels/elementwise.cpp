@@ -12,8 +12,8 @@ namespace viva::kernels {
 
 namespace {
 
-constexpr size_t kStripBytes = 8 * 1024;        // of each operand at a time
-constexpr size_t kTileBytes = 16 * 1024;        // where an operand runs across the others: long runs of both
+constexpr size_t kStripBytes = 16 * 1024;       // of each operand at a time
+constexpr size_t kPieceBytes = 2048;            // of it: so little that reading, computing and writing run side by side
 constexpr int64_t kTile = 64;                   // columns of such a tile
 constexpr int64_t kTileAhead = 16;              // columns that are fetched ahead
 constexpr int64_t kTask = 64 * 1024;            // values that are worth a task of their own
@@ -86,8 +86,7 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
       }
     }
     // Short rows are taken together: a call for a few values costs more than they do.
-    const int64_t most = p.cols == kTile ? static_cast<int64_t>(kTileBytes / widest) : strip;
-    if (p.cols == p.shape[last] || p.cols == kTile) p.rows = std::clamp<int64_t>(most / p.cols, 1, p.shape[p.across]);
+    if (p.cols == p.shape[last] || p.cols == kTile) p.rows = std::clamp<int64_t>(strip / p.cols, 1, p.shape[p.across]);
     if (p.across + 1 == last && p.cols >= 4 * kTile) p.rows = 1;
   }
   for (size_t a = 0; a < p.rank; ++a) {
@@ -100,23 +99,36 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
 
 // What one thread needs for a strip of each operand, and what lies in it.
 struct Strips {
-  alignas(64) uint8_t value[kMost][kTileBytes];  // of the computed type
-  alignas(64) uint8_t raw[kTileBytes];
+  alignas(64) uint8_t value[kMost][kStripBytes];  // of the computed type
+  alignas(64) uint8_t raw[kStripBytes];
   const uint8_t* from[kMost] = {};  // what value[k] was made from
   int64_t rows[kMost], cols[kMost];
+};
+
+// Values of an operand `step` bytes apart, which are gathered where they are not side by side and converted where `convert`
+// is; a step of 0: one value for all.
+struct Source {
+  const uint8_t* at;
+  int64_t step;
+  bool gathered;
+  Convert convert;
 };
 
 class Pass {
  public:
   Pass(const Machine& machine, const Plan& plan, const Operand* const* op, Loop loop, bool moves)
       : p_(plan), loop_(loop), moves_(moves), stream_(stream_code(machine.target()).copy) {
+    int64_t widest = 1;
     for (size_t k = 0; k < p_.operands; ++k) {
       data_[k] = op[k]->data;
       width_[k] = static_cast<int64_t>(bytes(op[k]->dtype));
+      compute_width_[k] = static_cast<int64_t>(bytes(op[k]->compute));
+      widest = std::max({widest, width_[k], compute_width_[k]});
       if (op[k]->dtype == op[k]->compute) continue;
       convert_[k] = k == 0 ? find_convert(op[k]->compute, op[k]->dtype, machine.target())
                            : find_convert(op[k]->dtype, op[k]->compute, machine.target());
     }
+    piece_ = static_cast<int64_t>(kPieceBytes) / widest;
     int64_t values = 1;
     for (size_t a = 0; a < p_.rank; ++a) values *= p_.shape[a];
     past_cache_ = static_cast<uint64_t>(values * width_[0]) >= kStreamBytes;
@@ -147,9 +159,10 @@ class Pass {
     const int64_t r0 = p_.across == last ? 0 : index[p_.across] * p_.rows, c0 = index[last] * p_.cols;
     const int64_t rows = p_.across == last ? 1 : std::min(p_.rows, p_.shape[p_.across] - r0);
     const int64_t cols = std::min(p_.cols, p_.shape[last] - c0), n = rows * cols;
-    const void* in[kMost];
+    Source in[kMost - 1];
     uint32_t scalars = 0;
     uint8_t* out = nullptr;
+    bool made = convert_[0] != nullptr;  // on the way
     for (size_t k = 0; k < p_.operands; ++k) {
       uint8_t* at = data_[k];
       for (size_t a = 0; a < p_.rank; ++a) {
@@ -159,28 +172,25 @@ class Pass {
       if (k == 0) {
         out = at;
       } else {
-        in[k - 1] = read(k, at, rows, cols, scalars, s);
+        in[k - 1] = source(k, at, rows, cols, scalars, s);
+        made |= in[k - 1].gathered || in[k - 1].convert != nullptr;
       }
     }
     const int64_t row_stride = p_.stride[0][p_.across], col_stride = p_.stride[0][last];
     const bool flat = (cols == 1 || col_stride == width_[0]) && (rows == 1 || row_stride == cols * width_[0]);
-    if (flat && convert_[0] == nullptr && !past_cache_) {
-      loop_(in, scalars, out, static_cast<size_t>(n));
+    if (flat) {
+      const int64_t piece = made || past_cache_ ? piece_ : n;
+      for (int64_t i = 0; i < n; i += piece) {
+        const int64_t m = std::min(piece, n - i);
+        uint8_t* to = out + i * width_[0];
+        const bool direct = convert_[0] == nullptr && !past_cache_;
+        const uint8_t* result = values(in, scalars, i, m, direct ? to : s.value[0], s);
+        if (result != to) write_run(result, to, static_cast<size_t>(m * width_[0]));
+      }
       return;
     }
-    const uint8_t* result = s.value[0];
-    if (moves_ && scalars == 0 && (!past_cache_ || reinterpret_cast<uintptr_t>(in[0]) % kLine == 0)) {
-      result = static_cast<const uint8_t*>(in[0]);
-    } else {
-      loop_(in, scalars, s.value[0], static_cast<size_t>(n));
-    }
-    if (convert_[0] != nullptr) {
-      convert_[0](result, s.raw, static_cast<size_t>(n));
-      result = s.raw;
-    }
-    if (flat) {
-      write_run(result, out, static_cast<size_t>(n * width_[0]));
-    } else if (col_stride == width_[0]) {
+    const uint8_t* result = values(in, scalars, 0, n, s.value[0], s);
+    if (col_stride == width_[0]) {
       for (int64_t r = 0; r < rows; ++r) {
         write_run(result + r * cols * width_[0], out + r * row_stride, static_cast<size_t>(cols * width_[0]));
       }
@@ -189,36 +199,64 @@ class Pass {
     }
   }
 
-  void write_run(const uint8_t* from, uint8_t* to, size_t n) const {
-    const size_t body = past_cache_ && reinterpret_cast<uintptr_t>(to) % kLine == 0 && reinterpret_cast<uintptr_t>(from) % kLine == 0 ? n / kLine * kLine : 0;
-    if (body != 0) stream_(to, from, body);
-    std::memcpy(to + body, from + body, n - body);
+  // Results [i, i + n) of a block, in the type of the result: in `to`, or where they were already.
+  const uint8_t* values(const Source* from, uint32_t scalars, int64_t i, int64_t n, uint8_t* to, Strips& s) const {
+    const void* in[kMost - 1];
+    for (size_t k = 1; k < p_.operands; ++k) {
+      const Source& x = from[k - 1];
+      const uint8_t* at = x.at + i * x.step;
+      if (x.gathered) {
+        uint8_t* side_by_side = x.convert == nullptr ? s.value[k] : s.raw;
+        gather(static_cast<size_t>(width_[k]), at, {1, n, 0, x.step}, 0, side_by_side);
+        at = side_by_side;
+      }
+      if (x.convert != nullptr) {
+        x.convert(at, s.value[k], static_cast<size_t>(n));
+        at = s.value[k];
+      }
+      in[k - 1] = at;
+    }
+    if (moves_ && scalars == 0) return static_cast<const uint8_t*>(in[0]);
+    loop_(in, scalars, to, static_cast<size_t>(n));
+    if (convert_[0] == nullptr) return to;
+    convert_[0](to, s.raw, static_cast<size_t>(n));
+    return s.raw;
   }
 
-  // A run of the computed type for operand k, or one value and its bit in `scalars`.
-  const uint8_t* read(size_t k, const uint8_t* at, int64_t rows, int64_t cols, uint32_t& scalars, Strips& s) const {
+  void write_run(const uint8_t* from, uint8_t* to, size_t n) const {
+    size_t head = 0, body = 0;
+    if (past_cache_) {
+      head = std::min(n, -reinterpret_cast<uintptr_t>(to) % kLine);
+      body = (n - head) / kLine * kLine;
+      if (body != 0) stream_(to + head, from + head, body);
+    }
+    std::memcpy(to, from, head);
+    std::memcpy(to + head + body, from + head + body, n - head - body);
+  }
+
+  // Operand k of a block; where it is one value for all, its bit in `scalars`.
+  Source source(size_t k, const uint8_t* at, int64_t rows, int64_t cols, uint32_t& scalars, Strips& s) const {
     const int64_t row_stride = p_.across == p_.rank - 1 ? 0 : p_.stride[k][p_.across], col_stride = p_.stride[k][p_.rank - 1];
     const bool one = (cols == 1 || col_stride == 0) && (rows == 1 || row_stride == 0);
     const bool flat = (cols == 1 || col_stride == width_[k]) && (rows == 1 || row_stride == cols * width_[k]);
     if (one && rows * cols != 1) scalars |= 1u << (k - 1);
-    if (flat && !one && past_cache_) {  // what the next block reads: one core does not keep enough lines on their way by itself
-      const uint8_t* next = at + rows * cols * width_[k];
-      for (int64_t i = 0; i < rows * cols * width_[k]; i += 64) __builtin_prefetch(next + i);
-    }
-    if ((one || flat) && convert_[k] == nullptr) return at;
+    if (one && convert_[k] == nullptr) return {at, 0, false, nullptr};
+    if (flat && !one) return {at, width_[k], false, convert_[k]};
+    if (rows == 1 && !one) return {at, col_stride, true, convert_[k]};
     if (one) rows = cols = 1;
-    if (s.from[k] == at && s.rows[k] == rows && s.cols[k] == cols && !in_place_) return s.value[k];
+    const Source made{s.value[k], one ? 0 : compute_width_[k], false, nullptr};
+    if (s.from[k] == at && s.rows[k] == rows && s.cols[k] == cols && !in_place_) return made;
     s.from[k] = at;
     s.rows[k] = rows;
     s.cols[k] = cols;
     const uint8_t* raw = at;
-    if (!one && !flat) {
+    if (!one) {
       uint8_t* to = convert_[k] == nullptr ? s.value[k] : s.raw;
       gather(static_cast<size_t>(width_[k]), at, {rows, cols, row_stride, col_stride}, kTileAhead * col_stride, to);
       raw = to;
     }
     if (convert_[k] != nullptr) convert_[k](raw, s.value[k], static_cast<size_t>(rows * cols));
-    return s.value[k];
+    return made;
   }
 
   const Plan& p_;
@@ -226,7 +264,7 @@ class Pass {
   bool moves_;  // the loop only copies
   void (*stream_)(uint8_t* to, const uint8_t* from, size_t bytes) noexcept;
   uint8_t* data_[kMost];
-  int64_t width_[kMost];
+  int64_t width_[kMost], compute_width_[kMost], piece_;
   Convert convert_[kMost] = {};
   bool past_cache_ = false, in_place_ = false;
 };

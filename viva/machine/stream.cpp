@@ -43,7 +43,7 @@ static void stream_write(uint8_t* p, size_t bytes, uint8_t value) noexcept {
 
 static void stream_copy(uint8_t* to, const uint8_t* from, size_t bytes) noexcept {
   const hn::ScalableTag<uint8_t> d;
-  for (size_t i = 0; i < bytes; i += hn::Lanes(d)) hn::Stream(hn::Load(d, from + i), d, to + i);
+  for (size_t i = 0; i < bytes; i += hn::Lanes(d)) hn::Stream(hn::LoadU(d, from + i), d, to + i);
 }
 
 static constexpr StreamCode kStream = {&stream_read, &stream_write, &stream_copy};
