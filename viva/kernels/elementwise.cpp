@@ -17,8 +17,6 @@ constexpr size_t kPieceBytes = 2048;            // of it: so little that reading
 constexpr int64_t kTile = 64;                   // columns of such a tile
 constexpr int64_t kTileAhead = 16;              // columns that are fetched ahead
 constexpr int64_t kTask = 64 * 1024;            // values that are worth a task of their own
-constexpr size_t kLine = 64;                    // streaming stores take whole ones
-constexpr uint64_t kStreamBytes = 16ull << 20;  // results from here on bypass the cache
 constexpr size_t kMost = 4;                     // operands, the result included
 
 // Axes of size 1 left out, the result's in order of memory, neighbours that are one run for all operands joined.
@@ -117,7 +115,7 @@ struct Source {
 class Pass {
  public:
   Pass(const Machine& machine, const Plan& plan, const Operand* const* op, Loop loop, bool moves)
-      : p_(plan), loop_(loop), moves_(moves), stream_(stream_code(machine.target()).copy) {
+      : p_(plan), loop_(loop), moves_(moves), stream_(stream_code(machine.target())) {
     int64_t widest = 1;
     for (size_t k = 0; k < p_.operands; ++k) {
       data_[k] = op[k]->data;
@@ -224,14 +222,7 @@ class Pass {
   }
 
   void write_run(const uint8_t* from, uint8_t* to, size_t n) const {
-    size_t head = 0, body = 0;
-    if (past_cache_) {
-      head = std::min(n, -reinterpret_cast<uintptr_t>(to) % kLine);
-      body = (n - head) / kLine * kLine;
-      if (body != 0) stream_(to + head, from + head, body);
-    }
-    std::memcpy(to, from, head);
-    std::memcpy(to + head + body, from + head + body, n - head - body);
+    past_cache_ ? stream_run(stream_, to, from, n) : static_cast<void>(std::memcpy(to, from, n));
   }
 
   // Operand k of a block; where it is one value for all, its bit in `scalars`.
@@ -262,7 +253,7 @@ class Pass {
   const Plan& p_;
   Loop loop_;
   bool moves_;  // the loop only copies
-  void (*stream_)(uint8_t* to, const uint8_t* from, size_t bytes) noexcept;
+  const StreamCode& stream_;
   uint8_t* data_[kMost];
   int64_t width_[kMost], compute_width_[kMost], piece_;
   Convert convert_[kMost] = {};

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "viva/kernels/reduce.h"
+#include "viva/machine/stream.h"
 
 namespace viva::kernels {
 
@@ -15,11 +16,13 @@ constexpr int64_t kTask = 64 * 1024;
 class Rows {
  public:
   Rows(const Machine& machine, const Tensor& x, int64_t n, const NormalizeOptions& options, const Tensor& out)
-      : o_(options), n_(static_cast<size_t>(n)), x_(x.raw()), out_(out.raw()), width_(bytes(x.dtype())) {
+      : o_(options), n_(static_cast<size_t>(n)), x_(x.raw()), out_(out.raw()), width_(bytes(x.dtype())),
+        stream_(stream_code(machine.target())) {
     const DType compute = compute_type(x.dtype());
     const Target target = machine.target();
     compute_width_ = bytes(compute);
     wide_ = compute == DType::kF64;
+    past_cache_ = options.kind != Normalize::kSoftmax && out.bytes() >= kStreamBytes;  // softmax computes more than it writes
     code_ = &normalize_code(compute, target);
     max_ = find_reduction(ReduceId::max, compute, target);
     sum_ = find_reduction(ReduceId::sum, compute, target);
@@ -33,25 +36,34 @@ class Rows {
   }
 
   void run(int64_t begin, int64_t end) const {
-    std::vector<uint8_t> scratch(widen_ == nullptr ? 0 : 2 * n_ * compute_width_);
+    Scratch s;
+    if (widen_ != nullptr) s.x.resize(n_ * compute_width_);
+    if (o_.kind == Normalize::kSoftmax && !direct()) s.exps.resize(n_ * compute_width_);
     for (int64_t r = begin; r < end; ++r) {
-      const size_t at = static_cast<size_t>(r) * n_ * width_;
-      if (widen_ == nullptr) {
-        row(x_ + at, out_ + at, r);
-        continue;
+      const uint8_t* x = x_ + static_cast<size_t>(r) * n_ * width_;
+      if (widen_ != nullptr) {
+        widen_(x, s.x.data(), n_);
+        x = s.x.data();
       }
-      uint8_t* y = scratch.data() + n_ * compute_width_;
-      widen_(x_ + at, scratch.data(), n_);
-      row(scratch.data(), y, r);
-      narrow_(y, out_ + at, n_);
+      row(x, out_ + static_cast<size_t>(r) * n_ * width_, r, s);
     }
+    if (past_cache_) end_streams();
   }
 
  private:
+  static constexpr size_t kPiece = 512;  // values that are computed and written at a time
+  struct Scratch {
+    std::vector<uint8_t> x, exps;
+    alignas(64) uint8_t piece[kPiece * sizeof(double)], narrow[kPiece * sizeof(double)];
+  };
+  // Whether results are made where they stay.
+  bool direct() const { return narrow_ == nullptr && !past_cache_; }
+
   // Folds a row block by block.
   void fold(const ReduceCode& code, const void* x, void* acc) const {
-    for (size_t at = 0; at < n_; at += kReduceBlock) {
-      const size_t n = std::min<size_t>(kReduceBlock, n_ - at);
+    const size_t block = static_cast<size_t>(reduce_block(compute_width_));
+    for (size_t at = 0; at < n_; at += block) {
+      const size_t n = std::min(block, n_ - at);
       code.rows(static_cast<const uint8_t*>(x) + at * compute_width_, 0, 1, n, at, at, 0, acc);
     }
   }
@@ -61,38 +73,74 @@ class Rows {
     return wide_ ? *reinterpret_cast<const double*>(acc) : static_cast<double>(*reinterpret_cast<const float*>(acc));
   }
 
-  void row(const uint8_t* x, uint8_t* y, int64_t r) const {
+  void row(const uint8_t* x, uint8_t* y, int64_t r, Scratch& s) const {
     double acc[2] = {};
     switch (o_.kind) {
       case Normalize::kSoftmax: {
-        code_->exp(x, n_, extreme(x), y);
-        fold(*sum_, y, acc);
-        code_->scale(y, n_, 0, 1 / acc[0], 0, y);
-        return;
+        uint8_t* e = direct() ? y : s.exps.data();
+        const double high = extreme(x);
+        for (size_t i = 0; i < n_; i += kPiece) {
+          const size_t m = std::min(kPiece, n_ - i);
+          fetch(x + (n_ + i) * compute_width_, m * compute_width_);
+          code_->exp(x + i * compute_width_, m, high, e + i * compute_width_);
+        }
+        fold(*sum_, e, acc);
+        return put(e, 0, 1 / acc[0], 0, y, s);
       }
       case Normalize::kLogSoftmax: {
         fold(*logsum_, x, acc);  // the largest, and the sum of e^(x - it)
-        code_->scale(x, n_, acc[0], 1, -std::log(acc[1]), y);
-        return;
+        return put(x, acc[0], 1, -std::log(acc[1]), y, s);
       }
       case Normalize::kLayer: {
         fold(*var_, x, acc);  // mean and squared distances
-        weigh(x, y, r, acc[0], 1 / std::sqrt(acc[1] / static_cast<double>(n_) + o_.epsilon));
-        return;
+        return weigh(x, y, r, acc[0], 1 / std::sqrt(acc[1] / static_cast<double>(n_) + o_.epsilon), s);
       }
       case Normalize::kRms: {
         fold(*squares_, x, acc);
-        weigh(x, y, r, 0, 1 / std::sqrt(acc[0] / static_cast<double>(n_) + o_.epsilon));
-        return;
+        return weigh(x, y, r, 0, 1 / std::sqrt(acc[0] / static_cast<double>(n_) + o_.epsilon), s);
       }
     }
   }
 
-  void weigh(const uint8_t* x, uint8_t* y, int64_t r, double center, double by) const {
+  // What comes next is on its way while this row is computed.
+  static void fetch(const uint8_t* p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+  }
+  // f(first, n, to) makes some of `n` results; they are written to y.
+  template <class F>
+  void write(size_t n, uint8_t* y, Scratch& s, F f) const {
+    if (direct()) return f(0, n, y);
+    for (size_t i = 0; i < n; i += kPiece) {
+      const size_t m = std::min(kPiece, n - i);
+      f(i, m, s.piece);
+      const uint8_t* made = s.piece;
+      if (narrow_ != nullptr) {
+        narrow_(s.piece, s.narrow, m);
+        made = s.narrow;
+      }
+      past_cache_ ? stream_run(stream_, y + i * width_, made, m * width_) : static_cast<void>(std::memcpy(y + i * width_, made, m * width_));
+    }
+  }
+  // y = (x - center) * by + plus
+  void put(const uint8_t* x, double center, double by, double plus, uint8_t* y, Scratch& s) const { put(x, n_, center, by, plus, y, s); }
+  void put(const uint8_t* x, size_t n, double center, double by, double plus, uint8_t* y, Scratch& s) const {
+    write(n, y, s, [&](size_t i, size_t m, uint8_t* to) {
+      fetch(x + (n_ + i) * compute_width_, m * compute_width_);
+      code_->scale(x + i * compute_width_, m, center, by, plus, to);
+    });
+  }
+
+  void weigh(const uint8_t* x, uint8_t* y, int64_t r, double center, double by, Scratch& s) const {
     const auto* weight = static_cast<const uint8_t*>(o_.weight);
     const auto* bias = static_cast<const uint8_t*>(o_.bias);
-    if (o_.weights == static_cast<int64_t>(n_) && o_.groups == 1) return code_->weigh(x, n_, center, by, weight, bias, y);
-    if (weight == nullptr && bias == nullptr) return code_->scale(x, n_, center, by, 0, y);
+    const auto from = [&](const uint8_t* p, size_t i) { return p == nullptr ? nullptr : p + i * compute_width_; };
+    if (weight == nullptr && bias == nullptr) return put(x, center, by, 0, y, s);
+    if (o_.weights == static_cast<int64_t>(n_) && o_.groups == 1) {
+      return write(n_, y, s, [&](size_t i, size_t m, uint8_t* to) {
+        fetch(x + (n_ + i) * compute_width_, m * compute_width_);
+        code_->weigh(x + i * compute_width_, m, center, by, from(weight, i), from(bias, i), to);
+      });
+    }
     // A weight for each of some runs of equal length.
     const auto at = [&](const uint8_t* p, int64_t i, double absent) {
       return p == nullptr ? absent : wide_ ? reinterpret_cast<const double*>(p)[i] : static_cast<double>(reinterpret_cast<const float*>(p)[i]);
@@ -100,8 +148,8 @@ class Rows {
     const int64_t each = o_.weights / o_.groups, first = r % o_.groups * each;
     const size_t run = n_ / static_cast<size_t>(each);
     for (int64_t k = 0; k < each; ++k) {
-      const size_t offset = static_cast<size_t>(k) * run * compute_width_;
-      code_->scale(x + offset, run, center, by * at(weight, first + k, 1), at(bias, first + k, 0), y + offset);
+      const size_t i = static_cast<size_t>(k) * run;
+      put(x + i * compute_width_, run, center, by * at(weight, first + k, 1), at(bias, first + k, 0), y + i * width_, s);
     }
   }
 
@@ -110,7 +158,8 @@ class Rows {
   const uint8_t* x_;
   uint8_t* out_;
   size_t width_, compute_width_;
-  bool wide_;
+  bool wide_, past_cache_;
+  const StreamCode& stream_;
   const NormalizeCode* code_;
   const ReduceCode *max_, *sum_, *logsum_, *var_, *squares_;
   Convert widen_ = nullptr, narrow_ = nullptr;

@@ -344,7 +344,6 @@ namespace viva::kernels {
 namespace {
 
 constexpr size_t kTask = 64 * 1024;             // values
-constexpr uint64_t kStreamBytes = 16ull << 20;  // results from here on bypass the cache
 
 }  // namespace
 

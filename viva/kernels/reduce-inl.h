@@ -214,23 +214,21 @@ struct norm_p_r : norm_2_r<T> {
   static VIVA_F T finish(Lane a, double, double p) { return static_cast<T>(std::pow(a, 1 / p)); }
 };
 
-constexpr size_t kAhead = 4096;  // bytes
-
-// acc[j] over the values j, j + L, ...; then the lanes in a tree. `f` maps a value.
+// acc[j] over the values j, j + L, ..., four at a time: of long rows one of each quarter, since a core follows several runs of
+// memory faster than one; then the lanes in a tree. `f` maps a value.
 template <size_t L, class Lane, class T, class F, class J>
 VIVA_F Lane fold_lanes(const T* x, size_t n, Lane zero, F f, J join) {
   alignas(64) Lane acc[L];
   for (size_t j = 0; j < L; ++j) acc[j] = zero;
-  size_t i = 0;
-  for (; i + 4 * L <= n; i += 4 * L) {
-    const T* p = x + i;
-    // One core does not keep enough lines of memory on their way by itself.
-    for (size_t j = 0; j < 4 * L; j += 64 / sizeof(T)) __builtin_prefetch(reinterpret_cast<const uint8_t*>(p + j) + kAhead);
+  const size_t fours = n / (4 * L);
+  const bool quarters = n >= 16384 / sizeof(T);
+  const size_t apart = quarters ? fours * L : L, next = quarters ? L : 4 * L;
+  for (size_t k = 0; k < fours; ++k) {
+    const T *p0 = x + k * next, *p1 = p0 + apart, *p2 = p1 + apart, *p3 = p2 + apart;
 #pragma GCC ivdep
-    for (size_t j = 0; j < L; ++j) {
-      acc[j] = join(acc[j], join(join(f(p[j]), f(p[L + j])), join(f(p[2 * L + j]), f(p[3 * L + j]))));
-    }
+    for (size_t j = 0; j < L; ++j) acc[j] = join(acc[j], join(join(f(p0[j]), f(p1[j])), join(f(p2[j]), f(p3[j]))));
   }
+  size_t i = 4 * L * fours;
   for (; i + L <= n; i += L) {
 #pragma GCC ivdep
     for (size_t j = 0; j < L; ++j) acc[j] = join(acc[j], f(x[i + j]));
@@ -296,8 +294,24 @@ struct Joined {
   using Out = typename P::Out;
   using Lane = typename P::Lane;
   static constexpr bool kDefined = P::kDefined;
+  // Rows of a few values, one after the other: the vectors lie across them.
+  template <size_t N>
+  static VIVA_F void few(const T* x, size_t rows, double param, Acc* a) {
+#pragma GCC ivdep
+    for (size_t r = 0; r < rows; ++r) {
+      Lane v = P::zero();
+      for (size_t i = 0; i < N; ++i) v = P::join(v, P::map(x[N * r + i], param));
+      a[r] = static_cast<Acc>(v);
+    }
+  }
   static void rows(const void* x, ptrdiff_t stride, size_t rows, size_t n, uint64_t, uint64_t have, double param, void* acc) noexcept {
     Acc* a = static_cast<Acc*>(acc);
+    if (have == 0 && n <= 4 && stride == static_cast<ptrdiff_t>(n * sizeof(T))) {
+      const T* p = static_cast<const T*>(x);
+      if (n == 2) return few<2>(p, rows, param, a);
+      if (n == 3) return few<3>(p, rows, param, a);
+      if (n == 4) return few<4>(p, rows, param, a);
+    }
     for (size_t r = 0; r < rows; ++r) {
       const Acc v = static_cast<Acc>(fold_of<P>(row<T>(x, stride, r), n, param));
       a[r] = have == 0 ? v : P::join(a[r], v);
@@ -414,26 +428,38 @@ struct Where {
       if (have == 0 || P::better(v, a[r].value)) a[r] = {v, static_cast<int64_t>(at + find(p, n, v))};
     }
   }
+  static VIVA_F void take(T& best, T& index, T v, T at) {
+    const T joined = P::join(best, v), changed = joined != best ? at : index;
+    index = best != best ? index : changed;
+    best = joined;
+  }
   static void columns(const void* const* x, size_t n, size_t cols, uint64_t at, uint64_t have, double, void* acc) noexcept {
     alignas(64) T best[kReduceColumns];
     alignas(64) T index[kReduceColumns];  // fewer than kReduceRows: any type holds them
     const T* const* p = reinterpret_cast<const T* const*>(x);
-    fold_columns_of<P>(p, n, cols, 0, best);
     Acc* a = static_cast<Acc*>(acc);
-    bool better = have == 0;
-    if (have != 0) {
-      for (size_t c = 0; c < cols; ++c) better |= P::better(best[c], a[c].value);
-    }
-    if (!better) return;
-    for (size_t c = 0; c < cols; ++c) index[c] = 0;
-    for (size_t r = n; r-- > 0;) {
-      const T* q = p[r];
-      const T this_row = static_cast<T>(r);
+    std::copy_n(p[0], cols, best);
+    std::fill_n(index, cols, T(0));
+    size_t r = 1;
+    for (; r + 4 <= n; r += 4) {
+      const T *q0 = p[r], *q1 = p[r + 1], *q2 = p[r + 2], *q3 = p[r + 3];
+      const T i0 = static_cast<T>(r), i1 = static_cast<T>(r + 1), i2 = static_cast<T>(r + 2), i3 = static_cast<T>(r + 3);
 #pragma GCC ivdep
       for (size_t c = 0; c < cols; ++c) {
-        const T here = q[c] == best[c] ? this_row : index[c];
-        index[c] = q[c] != q[c] ? this_row : here;
+        T v = best[c], i = index[c];
+        take(v, i, q0[c], i0);
+        take(v, i, q1[c], i1);
+        take(v, i, q2[c], i2);
+        take(v, i, q3[c], i3);
+        best[c] = v;
+        index[c] = i;
       }
+    }
+    for (; r < n; ++r) {
+      const T* q = p[r];
+      const T here = static_cast<T>(r);
+#pragma GCC ivdep
+      for (size_t c = 0; c < cols; ++c) take(best[c], index[c], q[c], here);
     }
     for (size_t c = 0; c < cols; ++c) {
       if (have == 0 || P::better(best[c], a[c].value)) a[c] = {best[c], static_cast<int64_t>(at) + static_cast<int64_t>(index[c])};
@@ -469,11 +495,17 @@ struct LogSum {
     Acc* a = static_cast<Acc*>(acc);
     for (size_t r = 0; r < rows; ++r) {
       const T* p = row<T>(x, stride, r);
-      const T high = fold_of<max_r<T>>(p, n, 0), m = center(high);
-      alignas(64) T e[kReduceBlock];
-      exps(p, m, n, e);
-      const T sum = fold_of<sum_r<T>>(static_cast<const T*>(e), n, 0);
-      a[r] = have == 0 ? Acc{high, sum} : added(a[r], {high, sum});
+      constexpr size_t kPiece = 2048;
+      if (have == 0) a[r] = {-std::numeric_limits<double>::infinity(), 0};
+      for (size_t i = 0; i < n; i += kPiece) {
+        const size_t k = std::min(kPiece, n - i);
+        for (size_t j = 0; j < k; j += 64 / sizeof(T)) __builtin_prefetch(p + i + k + j);  // comes while this is computed
+        const T high = fold_of<max_r<T>>(p + i, k, 0);
+        alignas(64) T e[kPiece];
+        exps(p + i, center(high), k, e);
+        const T sum = fold_of<sum_r<T>>(static_cast<const T*>(e), k, 0);
+        a[r] = have + i == 0 ? Acc{high, sum} : added(a[r], {high, sum});
+      }
     }
   }
   static void columns(const void* const* x, size_t n, size_t cols, uint64_t, uint64_t have, double, void* acc) noexcept {

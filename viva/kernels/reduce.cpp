@@ -36,7 +36,6 @@ DType reduce_compute_type(ReduceId id, DType t) noexcept {
 namespace {
 
 constexpr int64_t kTask = 64 * 1024;     // values that are worth a task of their own
-constexpr size_t kMostStrip = 32 * 1024; // bytes of a block: kReduceBlock values of 16 bytes
 
 struct Axis {
   int64_t size, stride;  // bytes
@@ -49,7 +48,7 @@ struct Plan {
   Axis k[kMaxRank], r[kMaxRank];
   int64_t results = 1, values = 1;  // kept and reduced
   bool columns = false;             // the last kept axis is the one along memory
-  int64_t chunks = 1;
+  int64_t block = 1, chunks = 1;    // values of each; of columns: rows
   size_t order[kMaxRank];  // the kept axes of x, outermost first
   size_t orders = 0;
 };
@@ -67,7 +66,7 @@ void join_neighbours(Axis* a, size_t& n) {
   n = w;
 }
 
-Plan make_plan(const Tensor& x, uint32_t axes) {
+Plan make_plan(const Tensor& x, uint32_t axes, DType compute) {
   Plan p;
   p.data = x.raw();
   const int64_t unit = static_cast<int64_t>(bytes(x.dtype()));
@@ -104,8 +103,8 @@ Plan make_plan(const Tensor& x, uint32_t axes) {
     const int64_t ks = std::abs(p.k[p.kept - 1].stride), rs = std::abs(p.r[p.reduced - 1].stride), n = p.k[p.kept - 1].size;
     p.columns = ks != 0 && n >= 8 && (rs == 0 || ks < rs || (ks == rs && p.values < 64));
   }
-  const int64_t chunk = p.columns ? kReduceChunk * kReduceRows : kReduceChunk * kReduceBlock;
-  p.chunks = (p.values + chunk - 1) / chunk;
+  p.block = p.columns ? kReduceRows : x.dtype() == compute ? reduce_block(bytes(compute)) : kReduceConverted;
+  p.chunks = (p.values + kReduceChunk * p.block - 1) / (kReduceChunk * p.block);
   return p;
 }
 
@@ -169,7 +168,7 @@ class Pass {
 
  private:
   struct alignas(64) Strips {
-    uint8_t raw[kMostStrip], value[kMostStrip];
+    uint8_t raw[kReduceBytes], value[kReduceBytes];
     uint8_t acc[kReduceColumns * 16];
   };
 
@@ -205,10 +204,10 @@ class Pass {
   }
 
   void run_rows() const {
-    if (p_.values <= kReduceBlock) {
+    if (p_.values <= p_.block) {
       split(p_.results, std::max<int64_t>(1, kTask / std::max<int64_t>(1, p_.values)), [&](int64_t begin, int64_t end) { short_rows(begin, end); });
     } else {
-      const int64_t items = p_.results * p_.chunks, each = std::min<int64_t>(p_.values, kReduceChunk * kReduceBlock);
+      const int64_t items = p_.results * p_.chunks, each = std::min<int64_t>(p_.values, kReduceChunk * p_.block);
       split(items, std::max<int64_t>(1, kTask / each), [&](int64_t begin, int64_t end) {
         Strips s;
         for (int64_t i = begin; i < end; ++i) long_row(i % p_.results, i / p_.results, s);
@@ -222,7 +221,7 @@ class Pass {
     const int64_t n = p_.values;
     const bool run = p_.reduced == 0 || (p_.reduced == 1 && (p_.r[0].stride == width_ || n == 1));
     const bool direct = run && convert_ == nullptr;
-    const int64_t most = direct ? kReduceColumns : std::clamp<int64_t>(kReduceBlock / std::max<int64_t>(1, n), 1, kReduceColumns);
+    const int64_t most = direct ? kReduceColumns : std::clamp<int64_t>(p_.block / std::max<int64_t>(1, n), 1, kReduceColumns);
     Place place(p_.k, p_.kept, n == 0 ? 0 : begin);
     for (int64_t i = begin; i < end;) {
       int64_t rows = std::min(end - i, most);
@@ -263,10 +262,10 @@ class Pass {
   // One chunk of one result, block by block.
   void long_row(int64_t result, int64_t chunk, Strips& s) const {
     const uint8_t* from = p_.data + Place(p_.k, p_.kept, result).offset();
-    const int64_t begin = chunk * kReduceChunk * kReduceBlock, end = std::min(p_.values, begin + kReduceChunk * kReduceBlock);
+    const int64_t begin = chunk * kReduceChunk * p_.block, end = std::min(p_.values, begin + kReduceChunk * p_.block);
     const bool unit = p_.r[p_.reduced - 1].stride == width_;
-    for (int64_t at = begin; at < end; at += kReduceBlock) {
-      const int64_t n = std::min(kReduceBlock, end - at);
+    for (int64_t at = begin; at < end; at += p_.block) {
+      const int64_t n = std::min(p_.block, end - at);
       const Place place(p_.r, p_.reduced, at);
       const uint8_t* block = from + place.offset();
       if (!unit || place.run() < n) {
@@ -336,7 +335,7 @@ class Pass {
 
   // The chunks of results [begin, end), in a binary tree.
   void join_chunks(int64_t begin, int64_t end) const {
-    const int64_t chunk = p_.columns ? kReduceChunk * kReduceRows : kReduceChunk * kReduceBlock;
+    const int64_t chunk = kReduceChunk * p_.block;
     const auto acc = [&](int64_t c) { return acc_ + static_cast<size_t>(c * p_.results + begin) * code_.acc_bytes; };
     const auto values = [&](int64_t c0, int64_t c1) { return static_cast<uint64_t>(std::min(p_.values, c1 * chunk) - c0 * chunk); };
     for (int64_t step = 1; step < p_.chunks; step *= 2) {
@@ -369,7 +368,7 @@ namespace {
 
 // The last axes of a small contiguous tensor, without a plan; no tensor where it is none.
 Tensor reduce_small(const Tensor& x, uint32_t axes, bool keepdims, const ReduceCode& code, double param, DType result) {
-  constexpr int64_t kMost = 256;
+  constexpr int64_t kMost = 256, kSmall = 4096;
   alignas(64) uint8_t acc[kMost * 16];
   Shape shape;
   int64_t rows = 1, n = 1;
@@ -386,7 +385,7 @@ Tensor reduce_small(const Tensor& x, uint32_t axes, bool keepdims, const ReduceC
       shape.push_back(d);
     }
   }
-  if (n > kReduceBlock || n == 0 || rows > kMost || rows * n > 2 * kReduceBlock || !x.contiguous()) return {};
+  if (n > reduce_block(bytes(x.dtype())) || n == 0 || rows > kMost || rows * n > kSmall || !x.contiguous()) return {};
   Tensor out(x.machine(), shape, result);
   code.rows(x.raw(), static_cast<ptrdiff_t>(n) * static_cast<ptrdiff_t>(bytes(x.dtype())), static_cast<size_t>(rows), static_cast<size_t>(n), 0, 0, param, acc);
   code.finish(acc, static_cast<size_t>(rows), static_cast<uint64_t>(n), param, out.raw());
@@ -400,7 +399,7 @@ Tensor reduce(const Tensor& x, uint32_t axes, bool keepdims, const ReduceCode& c
     Tensor out = reduce_small(x, axes, keepdims, code, param, result);
     if (out.defined()) return out;
   }
-  Plan p = make_plan(x, axes);
+  Plan p = make_plan(x, axes, compute);
   // The result lies in the order that the kept axes have in memory.
   Shape shape;
   Strides strides(x.rank(), 0), kept;

@@ -34,9 +34,12 @@ inline constexpr ReductionInfo kReductions[] = {
 inline constexpr size_t kReductionCount = std::size(kReductions);
 constexpr const ReductionInfo& info(ReduceId id) { return kReductions[static_cast<size_t>(id)]; }
 
-inline constexpr int64_t kReduceBlock = 2048;   // values of a row that are folded at once
+inline constexpr int64_t kReduceBytes = 32 * 1024;
+// Values of a row that are folded at once, by the width of their type in bytes.
+constexpr int64_t reduce_block(size_t width) { return kReduceBytes / static_cast<int64_t>(width < 4 ? 4 : width); }
+inline constexpr int64_t kReduceConverted = reduce_block(16);  // where the values come in another type
 inline constexpr int64_t kReduceRows = 64;      // rows that are folded at once where the columns are kept
-inline constexpr int64_t kReduceChunk = 64;     // blocks that one thread folds in order
+inline constexpr int64_t kReduceChunk = 16;     // blocks that one thread folds in order
 inline constexpr int64_t kReduceColumns = 2048; // columns that are folded at once, at most
 
 // The code of one reduction of one type. `acc` is an array of acc_bytes each; where `have` is 0 it is not yet set. What is
@@ -44,7 +47,7 @@ inline constexpr int64_t kReduceColumns = 2048; // columns that are folded at on
 struct ReduceCode {
   size_t acc_bytes;
   DType result;  // what finish writes
-  // acc[r] takes in the n values (kReduceBlock at most) of row r; `stride` bytes between rows.
+  // acc[r] takes in the n values (reduce_block at most) of row r; `stride` bytes between rows.
   void (*rows)(const void* x, ptrdiff_t stride, size_t rows, size_t n, uint64_t at, uint64_t have, double param, void* acc) noexcept;
   // acc[c] takes in column c of n rows (kReduceRows at most) of kReduceColumns at most.
   void (*columns)(const void* const* rows, size_t n, size_t cols, uint64_t at, uint64_t have, double param, void* acc) noexcept;

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "viva/base/target.h"
 
@@ -18,5 +20,15 @@ struct StreamCode {
 void end_streams() noexcept;
 
 const StreamCode& stream_code(Target target) noexcept;
+
+// copy() of any bytes to anywhere: lines that are not written whole go through the cache.
+inline void stream_run(const StreamCode& code, uint8_t* to, const uint8_t* from, size_t bytes) noexcept {
+  constexpr size_t kLine = 64;
+  const size_t head = std::min(bytes, -reinterpret_cast<uintptr_t>(to) % kLine), body = (bytes - head) / kLine * kLine;
+  std::memcpy(to, from, head);
+  if (body != 0) code.copy(to + head, from + head, body);
+  std::memcpy(to + head + body, from + head + body, bytes - head - body);
+}
+inline constexpr uint64_t kStreamBytes = 16ull << 20;  // results from here on are written past the cache
 
 }  // namespace viva
