@@ -21,7 +21,8 @@ class Fuzzer {
   void run() {
     for (int step = 0; step < 64 && at_ < size_; ++step) {
       const Pair& x = stack_[byte() % stack_.size()];
-      verb(byte() % 28, Pair(x));
+      const int which = byte() % 41;
+      which < 28 ? verb(which, Pair(x)) : second_page(which, Pair(x));
       if (stack_.size() > 8) stack_.erase(stack_.begin());
     }
   }
@@ -332,6 +333,227 @@ class Fuzzer {
         } catch (const Error& e) {
           check(e.code() == Code::kUsage || e.code() == Code::kResource);
         }
+      }
+    }
+  }
+
+  // Sizes that no twin is made of: an error, or few values after all.
+  template <class F>
+  static void wild(F f) {
+    try {
+      check(f().bytes() <= 64u << 20);
+    } catch (const Error& e) {
+      check(e.code() == Code::kUsage || e.code() == Code::kResource);
+    }
+  }
+
+  void second_page(int which, const Pair& p) {
+    const Tensor& x = p.tensor;
+    const Twin& t = p.twin;
+    const size_t rank = t.rank();
+    const Pair other = stack_[byte() % stack_.size()];
+    const int64_t a = any(), b = any();
+    const std::optional<size_t> axis = axis_in(a, rank);
+    const int64_t n = axis ? t.shape[*axis] : 0;
+    std::optional<Twin> want;
+    switch (which) {
+      case 28: {  // pad
+        const size_t m = byte() % 4;
+        const PadMode mode = static_cast<PadMode>(byte() % 4);
+        std::vector<std::pair<int64_t, int64_t>> sizes(m);
+        bool large = false, good = m <= rank;
+        Index shape = t.shape;
+        for (size_t i = 0; i < m; ++i) {
+          auto& [before, after] = sizes[i];
+          before = any(), after = any();
+          large |= before > kMost || after > kMost;
+          if (!good) continue;
+          int64_t& d = shape[rank - m + i];
+          if (before < 0 || after < 0 || (mode != PadMode::kConstant && d == 0 && (before > 0 || after > 0))) good = false;
+          else if (!large) d += before + after;
+        }
+        if (large) return wild([&] { return pad(x, sizes, mode, b); });
+        if (good) {
+          want = fresh(shape, [&](Index i) {
+            for (size_t k = 0; k < m; ++k) {
+              const int64_t size = t.shape[rank - m + k];
+              int64_t& at = i[rank - m + k];
+              at -= sizes[k].first;
+              if (at >= 0 && at < size) continue;
+              if (mode == PadMode::kConstant) return b;
+              if (mode == PadMode::kReplicate) at = std::clamp<int64_t>(at, 0, size - 1);
+              if (mode == PadMode::kCircular) at = (at % size + size) % size;
+              if (mode == PadMode::kReflect) {
+                const int64_t period = std::max<int64_t>(1, 2 * (size - 1));
+                at = (at % period + period) % period;
+                at = std::min(at, period - at) % size;
+              }
+            }
+            return t[number(t.shape, i)];
+          });
+        }
+        return expect(want, [&] { return pad(x, sizes, mode, b); });
+      }
+      case 29: {  // repeat
+        if (b > kMost) return wild([&] { return repeat(x, b, a); });
+        if (axis && b >= 0 && rank < kMaxRank) {
+          Index shape = t.shape;
+          shape[*axis] *= b;
+          want = fresh(shape, [&](Index i) { return i[*axis] /= b, t[number(t.shape, i)]; });
+        }
+        return expect(want, [&] { return repeat(x, b, a); });
+      }
+      case 30: {  // tile
+        Index times(byte() % 4);
+        bool large = false, good = std::max(rank, times.size()) <= kMaxRank / 2;
+        for (int64_t& k : times) k = any(), large |= k > kMost, good &= k >= 0;
+        if (large) return wild([&] { return tile(x, dims(times)); });
+        if (good) {
+          Index shape = t.shape;
+          while (shape.size() < times.size()) shape.insert(shape.begin(), 1);
+          const Index own = shape;
+          for (size_t i = 0; i < times.size(); ++i) shape[shape.size() - times.size() + i] *= times[i];
+          want = fresh(shape, [&](Index i) {
+            for (size_t k = 0; k < i.size(); ++k) i[k] %= own[k];
+            return t[number(own, i)];
+          });
+        }
+        return expect(want, [&] { return tile(x, dims(times)); });
+      }
+      case 31: {  // masked_select, where the mask stretches too
+        const auto shape = stretched(t.shape, other.twin.shape);
+        if (shape && product(*shape) > kMost) return;
+        if (shape) {
+          Index kept;
+          each(*shape, [&](const Index& i) {
+            if (read(other.twin, i) % 2 != 0) kept.push_back(read(t, i));
+          });
+          want = fresh({static_cast<int64_t>(kept.size())}, [&](const Index& i) { return kept[static_cast<size_t>(i[0])]; });
+        }
+        return expect(want, [&] { return masked_select(x, not_equal(bitwise_and(other.tensor, 1), 0)); });
+      }
+      case 32: case 33: case 34: {  // scatter, scatter_add, gather
+        Index shape = t.shape;
+        bool inside = axis.has_value();
+        for (size_t i = 0; i < rank; ++i) shape[i] = byte() % 5;
+        for (size_t i = 0; axis && i < rank; ++i) inside &= i == *axis || shape[i] <= t.shape[i];
+        if (product(shape) > kMost) return;
+        Index at;
+        each(shape, [&](const Index&) { at.push_back(any()); });
+        for (const int64_t k : at) inside &= k >= -n && k < n;
+        const Tensor places = Tensor::from(machine_, dims(shape), std::span<const int64_t>(at));
+        const auto place = [&](Index i) { return i[*axis] = at[number(shape, i)], i[*axis] += i[*axis] < 0 ? n : 0, number(t.shape, i); };
+        if (which == 34) {
+          if (inside) want = fresh(shape, [&](const Index& i) { return t[place(i)]; });
+          return expect(want, [&] { return gather(x, places, a); });
+        }
+        if (inside) {
+          size_t k = 0;
+          want = fresh(t.shape, [&](const Index&) { return t[k++]; });
+          k = 0;
+          each(shape, [&](const Index& i) {
+            int64_t& to = (*want->values)[place(i)];
+            to = which == 33 ? plus(to, at[k]) : at[k];
+            ++k;
+          });
+        }
+        return expect(want, [&] { return which == 33 ? scatter_add(x, places, places, a) : scatter(x, places, places, a); });
+      }
+      case 35: {  // topk
+        if (rank == 0) return;
+        const bool largest = byte() % 2 != 0;
+        if (axis && b >= 0 && b <= n) {
+          Index shape = t.shape;
+          shape[*axis] = b;
+          want = fresh(shape, [&](const Index& i) {
+            Index v = line(t, *axis, i);
+            std::sort(v.begin(), v.end());
+            if (largest) std::reverse(v.begin(), v.end());
+            return v[static_cast<size_t>(i[*axis])];
+          });
+        }
+        expect(want, [&] { return topk(x, b, a, largest).values; });
+        if (want) want->values = std::make_shared<std::vector<int64_t>>(*want->values);
+        return expect(want, [&] { return take_along_axis(x, topk(x, b, a, largest).indices, a); });
+      }
+      case 36: {  // searchsorted
+        const bool right = byte() % 2 != 0;
+        Index v;
+        for (size_t i = 0; i < t.at.size(); ++i) v.push_back(t[i]);
+        std::sort(v.begin(), v.end());
+        size_t k = 0;
+        want = fresh(other.twin.shape, [&](const Index&) {
+          const int64_t of = other.twin[k++];
+          return (right ? std::upper_bound(v.begin(), v.end(), of) : std::lower_bound(v.begin(), v.end(), of)) - v.begin();
+        });
+        return expect(want, [&] { return searchsorted(sort(reshape(x, {-1})), other.tensor, right); });
+      }
+      case 37: {  // tensordot over one axis of each
+        const Twin& o = other.twin;
+        const std::optional<size_t> second = axis_in(b, o.rank());
+        if (rank + o.rank() > 8) return;
+        if (axis && second && n == o.shape[*second]) {
+          Index shape = t.shape, rest = o.shape;
+          shape.erase(shape.begin() + static_cast<int64_t>(*axis));
+          rest.erase(rest.begin() + static_cast<int64_t>(*second));
+          shape.insert(shape.end(), rest.begin(), rest.end());
+          want = fresh(shape, [&](const Index& i) {
+            const auto cut = i.begin() + (static_cast<int64_t>(rank) - 1);
+            Index p(i.begin(), cut), q(cut, i.end());
+            p.insert(p.begin() + static_cast<int64_t>(*axis), 0);
+            q.insert(q.begin() + static_cast<int64_t>(*second), 0);
+            int64_t sum = 0;
+            for (int64_t k = 0; k < n; ++k) {
+              p[*axis] = q[*second] = k;
+              sum = plus(sum, times(t[number(t.shape, p)], o[number(o.shape, q)]));
+            }
+            return sum;
+          });
+        }
+        return expect(want, [&] { return tensordot(x, other.tensor, Dims{a}, Dims{b}); });
+      }
+      case 38: {  // einsum: rows by rows, the axes before stretched
+        const Twin& o = other.twin;
+        if (rank > 0 && o.rank() > 0 && rank <= 8 && o.rank() <= 8) {
+          const int64_t k = std::max(t.shape.back(), o.shape.back());
+          const auto shape = stretched(t.shape, o.shape);
+          if (shape && (t.shape.back() == o.shape.back())) {
+            Index rest(shape->begin(), shape->end() - 1);
+            want = fresh(rest, [&](Index i) {
+              int64_t sum = 0;
+              i.push_back(0);
+              for (i.back() = 0; i.back() < k; ++i.back()) sum = plus(sum, times(read(t, i), read(o, i)));
+              return sum;
+            });
+          } else if (shape) {
+            return;  // NumPy stretches a 1 here
+          }
+        } else if (rank > 8 || o.rank() > 8) {
+          return;
+        }
+        return expect(want, [&] { return einsum("...i,...i->...", {x, other.tensor}); });
+      }
+      case 39: {  // to another type and back
+        constexpr DType kTypes[] = {DType::kBool, DType::kI8, DType::kU8, DType::kI16, DType::kU16, DType::kI32, DType::kU32, DType::kU64,
+                                    DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kC64};
+        const DType type = kTypes[byte() % std::size(kTypes)];
+        size_t k = 0;
+        want = fresh(t.shape, [&](const Index&) {
+          int64_t v = t[k++];
+          with_element(type, [&](auto zero) { v = element_cast<decltype(zero), int64_t>(element_cast<int64_t, decltype(zero)>(v)); });
+          return v;
+        });
+        return expect(want, [&] { return to(to(x, type), DType::kI64); });
+      }
+      default: {  // tril, triu
+        const bool upper = byte() % 2 != 0;
+        if (rank >= 2) {
+          want = fresh(t.shape, [&](const Index& i) {
+            const __int128 right = static_cast<__int128>(i[rank - 1]) - i[rank - 2];
+            return (upper ? right >= b : right <= b) ? t[number(t.shape, i)] : 0;
+          });
+        }
+        return expect(want, [&] { return upper ? triu(x, b) : tril(x, b); });
       }
     }
   }

@@ -277,20 +277,30 @@ Tensor repeat(const Tensor& x, const Tensor& times, std::optional<int64_t> axis)
     throw Error(Code::kUsage, "repeat", fmt::format("{} numbers of times along axis {} of shape {}", text(times.shape()), *axis, text(x.shape())),
                 "one, or one for each");
   }
-  const std::vector<int64_t> each = reshape(times, {-1}).expand({x.shape()[a]}).values<int64_t>();
+  if (times.count() == 1) return repeat(x, times.item<int64_t>(), axis);
+  const Tensor each = contiguous(to(times, DType::kI64));
+  const std::span<const int64_t> all(each.data<int64_t>(), static_cast<size_t>(each.count()));
   int64_t n = 0;
-  for (const int64_t k : each) {
+  for (const int64_t k : all) {
     if (k < 0 || __builtin_add_overflow(n, k, &n)) throw Error(Code::kUsage, "repeat", fmt::format("{} times", k));
   }
   const Tensor at(x.machine(), {n}, DType::kI64);
   int64_t* to = at.data<int64_t>();
-  for (size_t i = 0; i < each.size(); ++i) to = std::fill_n(to, each[i], static_cast<int64_t>(i));
+  for (size_t i = 0; i < all.size(); ++i) to = std::fill_n(to, all[i], static_cast<int64_t>(i));
   return take(x, at, static_cast<int64_t>(a));
 }
 
 Tensor repeat(const Tensor& x, int64_t times, std::optional<int64_t> axis) {
   check_defined(x, "repeat");
-  return repeat(x, full(x.machine(), {}, times), axis);
+  if (!axis) return repeat(reshape(x, {-1}), times, 0);
+  const size_t a = axis_of(*axis, x.rank(), "repeat");
+  Shape joined = x.shape();
+  if (times < 0 || __builtin_mul_overflow(joined[a], times, &joined[a]) || x.rank() == kMaxRank) {
+    throw Error(Code::kUsage, "repeat", fmt::format("{} times along axis {} of shape {}", times, a, text(x.shape())), "0 or more, and at most 31 axes");
+  }
+  Shape wide = x.shape();
+  wide.insert(a + 1, times);
+  return reshape(clone(x.unsqueeze(static_cast<int64_t>(a) + 1).expand(wide)), joined);
 }
 
 Tensor tile(const Tensor& x, const Dims& times) {
