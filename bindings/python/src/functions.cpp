@@ -188,9 +188,7 @@ void bind_creation(nb::module_& m) {
   m.def("triu", &triu, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros below the k-th diagonal.");
   m.def("meshgrid", [](const nb::args& arrays, const std::string& indexing) {
           if (indexing != "xy" && indexing != "ij") throw Error(Code::kUsage, "meshgrid", "indexing \"" + indexing + "\"", "\"xy\" or \"ij\"");
-          std::vector<Tensor> lines;
-          for (const nb::handle h : arrays) lines.push_back(nb::cast<Tensor>(h));
-          return meshgrid(lines, indexing == "ij");
+          return meshgrid(arrays_of(arrays, "meshgrid"), indexing == "ij");
         }, nb::arg("arrays"), nb::kw_only(), nb::arg("indexing") = "xy", "The coordinates of all points of a grid.");
   m.def("astype", [](const Tensor& x, const DTypeObject& dtype, bool copy, const Device& device) {
           check_device(device);
@@ -205,9 +203,7 @@ void bind_manipulation(nb::module_& m) {
   m.def("broadcast_to", [](const Tensor& x, const Ints& shape) { return x.expand(dims(shape)); }, nb::arg("x"), nb::arg("shape"),
         "A view of the shape.");
   m.def("broadcast_arrays", [](const nb::args& arrays) {
-          std::vector<Tensor> all;
-          for (const nb::handle h : arrays) all.push_back(nb::cast<Tensor>(h));
-          return broadcast_arrays(all);
+          return broadcast_arrays(arrays_of(arrays, "broadcast_arrays"));
         }, "Views of the arrays, all of one shape.");
   m.def("concat", [](const std::vector<Tensor>& arrays, std::optional<int64_t> axis) {
           if (axis) return concat(arrays, *axis);

@@ -41,8 +41,7 @@ void bind_products(nb::module_& m, nb::module_& linalg) {
         }, nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("axes") = 2, "Sums of products over some axes of both.");
   m.def("vecdot", &vecdot, nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("axis") = -1, Released(), "sum(conj(x1) * x2) along an axis.");
   m.def("einsum", [](const std::string& formula, const nb::args& operands) {
-          std::vector<Tensor> all;
-          for (const nb::handle h : operands) all.push_back(nb::cast<Tensor>(h));
+          const std::vector<Tensor> all = arrays_of(operands, "einsum");
           return released([&] { return einsum(formula, all); });
         }, nb::arg("formula"), nb::arg("operands"), "Einstein's sums in NumPy's notation: einsum(\"bij,bjk->bik\", x, y).");
   m.def("kron", &kron, nb::arg("x1"), nb::arg("x2"), Released(), "Blocks: each value of x1 times x2.");
@@ -67,9 +66,8 @@ void bind_equations(nb::module_& linalg) {
                SignLogDet d = released([&] { return slogdet(x); });
                return named({std::move(d.sign), std::move(d.logabsdet)});
              }, nb::arg("x"), "Sign and logarithm of the size of the determinant.");
-  linalg.def("lstsq", [named = Named(linalg, "lstsq_result", "solution residuals rank singular_values")](const Tensor& a, const Tensor& b, nb::handle rcond) {
-               const std::optional<double> r = rcond.is_none() ? std::nullopt : std::optional(nb::cast<double>(rcond));
-               LeastSquares l = released([&] { return lstsq(a, b, r); });
+  linalg.def("lstsq", [named = Named(linalg, "lstsq_result", "solution residuals rank singular_values")](const Tensor& a, const Tensor& b, std::optional<double> rcond) {
+               LeastSquares l = released([&] { return lstsq(a, b, rcond); });
                return named({std::move(l.solution), std::move(l.residuals), std::move(l.rank), std::move(l.singular_values)});
              }, nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("rcond") = nb::none(), "The x of least |x2 - x1 x|.");
   linalg.def("pinv", [](const Tensor& x, nb::handle rtol) {

@@ -20,6 +20,15 @@ nb::tuple tuple_of(std::vector<Tensor>&& all) {
   return nb::borrow<nb::tuple>(t);
 }
 
+std::vector<Tensor> arrays_of(const nb::args& all, const char* what) {
+  std::vector<Tensor> list;
+  for (const nb::handle h : all) {
+    if (!is_array(h.ptr())) throw nb::type_error((std::string(what) + ": an array is needed, not " + Py_TYPE(h.ptr())->tp_name).c_str());
+    list.push_back(tensor(h));
+  }
+  return list;
+}
+
 void check_device(const std::optional<std::string>& device) {
   if (device && *device != "cpu") throw Error(Code::kUsage, "device", "\"" + *device + "\" is not here", "\"cpu\" is the only one");
 }

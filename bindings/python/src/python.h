@@ -84,6 +84,7 @@ auto released(F f) {
   return f();
 }
 nb::tuple tuple_of(std::vector<Tensor>&& all);
+std::vector<Tensor> arrays_of(const nb::args& all, const char* what);  // TypeError where one is none
 inline Axes axes_of(const AxisOrAxes& axis) { return axis ? Axes(dims(*axis)) : Axes(); }
 
 // A result with names: collections.namedtuple.
