@@ -29,10 +29,10 @@ void with_width(size_t width, F f) {
 }
 
 // Byte offsets of all values of a view, in order.
-std::vector<int64_t> offsets(const Shape& shape, const Strides& strides, size_t width) {
-  std::vector<int64_t> out;
-  out.reserve(static_cast<size_t>(count(shape)));
-  for_each_offset(shape, strides, [&](int64_t at) { out.push_back(at * static_cast<int64_t>(width)); });
+Tensor offsets(const Machine& machine, const Shape& shape, const Strides& strides, size_t width) {
+  const Tensor out(machine, {count(shape)}, DType::kI64);
+  int64_t* to = out.data<int64_t>();
+  for_each_offset(shape, strides, [&](int64_t at) { *to++ = at * static_cast<int64_t>(width); });
   return out;
 }
 
@@ -40,7 +40,7 @@ std::vector<int64_t> offsets(const Shape& shape, const Strides& strides, size_t 
 struct Places {
   Shape outer, inner, met;              // met: the shape of the places
   Strides outer_strides, inner_strides;  // elements
-  std::vector<int64_t> at;              // bytes of each place, from the first value of x
+  Tensor at;                             // bytes of each place, from the first value of x
   Shape result() const {
     Shape s = outer;
     for (const int64_t d : met) s.push_back(d);
@@ -66,30 +66,28 @@ Places meet(const Tensor& x, const Dims& axes, const std::vector<Tensor>& places
     }
     p.met = i == 0 ? places[i].shape() : broadcast(p.met, places[i].shape(), operation);
   }
-  const size_t n = static_cast<size_t>(count(p.met)), width = bytes(x.dtype());
-  p.at.assign(n, 0);
+  const size_t width = bytes(x.dtype());
+  p.at = zeros(x.machine(), {count(p.met)}, DType::kI64);
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t a = static_cast<size_t>(axes[i]);
     const int64_t size = x.shape()[a], step = x.strides()[a] * static_cast<int64_t>(width);
     const Tensor all = places[i].expand(p.met);
-    int64_t bad = -1;
+    std::optional<int64_t> bad;
     with_element(all.dtype(), [&](auto zero) {
       using T = decltype(zero);
       if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
         const T* from = reinterpret_cast<const T*>(all.raw());
-        int64_t k = 0;
+        int64_t* to = p.at.data<int64_t>();
         for_each_offset(all.shape(), all.strides(), [&](int64_t at) {
           int64_t v = static_cast<int64_t>(from[at]);
           if (std::is_signed_v<T> && v < 0) v += size;
-          if (v < 0 || v >= size) bad = k, v = 0;
-          p.at[static_cast<size_t>(k++)] += v * step;
+          if (v < 0 || v >= size) bad = static_cast<int64_t>(from[at]), v = 0;
+          *to++ += v * step;
         });
       }
     });
-    if (bad >= 0) {
-      const std::vector<int64_t> values = all.values<int64_t>();
-      throw Error(Code::kUsage, operation, fmt::format("index {} along axis {} of shape {}", values[static_cast<size_t>(bad)], a, text(x.shape())),
-                  fmt::format("{} to {}", -size, size - 1));
+    if (bad) {
+      throw Error(Code::kUsage, operation, fmt::format("index {} along axis {} of shape {}", *bad, a, text(x.shape())), fmt::format("{} to {}", -size, size - 1));
     }
   }
   for (size_t a = 0, i = 0; a < x.rank(); ++a) {
@@ -107,8 +105,8 @@ Places meet(const Tensor& x, const Dims& axes, const std::vector<Tensor>& places
 
 // Moves rows [begin, end) of the flattened [outer][places] between x and `flat`, row-major.
 template <class T, bool kOut>
-void move_rows(const Tensor& x, const Places& p, const std::vector<int64_t>& inner, bool run, uint8_t* flat, int64_t begin, int64_t end) noexcept {
-  const int64_t places = static_cast<int64_t>(p.at.size()), row = static_cast<int64_t>(inner.size());
+void move_rows(const Tensor& x, const Places& p, std::span<const int64_t> inner, bool run, uint8_t* flat, int64_t begin, int64_t end) noexcept {
+  const int64_t places = p.at.count(), row = static_cast<int64_t>(inner.size());
   for (int64_t i = begin; i < end;) {
     int64_t rest = i / places, offset = 0;
     for (size_t a = p.outer.size(); a-- > 0;) {
@@ -118,7 +116,7 @@ void move_rows(const Tensor& x, const Places& p, const std::vector<int64_t>& inn
     uint8_t* base = x.raw() + offset * static_cast<int64_t>(sizeof(T));
     const int64_t stop = std::min(end, (i / places + 1) * places);
     T* f = reinterpret_cast<T*>(flat) + i * row;
-    const int64_t* at = p.at.data() + i % places;
+    const int64_t* at = p.at.data<int64_t>() + i % places;
     for (; i < stop; ++i, ++at, f += row) {
       uint8_t* place = base + *at;
       if (row == 1) {
@@ -167,7 +165,8 @@ Tensor index(const Tensor& x, const Dims& axes, const std::vector<Tensor>& place
   const Tensor out(x.machine(), p.result(), x.dtype());
   if (out.count() == 0) return out;
   const size_t width = bytes(x.dtype());
-  const std::vector<int64_t> inner = offsets(p.inner, p.inner_strides, width);
+  const Tensor every = offsets(x.machine(), p.inner, p.inner_strides, width);
+  const std::span<const int64_t> inner(every.data<int64_t>(), static_cast<size_t>(every.count()));
   const bool run = Tensor(x.buffer(), x.raw(), x.dtype(), p.inner, p.inner_strides).contiguous();
   const int64_t rows = out.count() / static_cast<int64_t>(inner.size());
   const int64_t tasks = std::clamp<int64_t>(static_cast<int64_t>(out.bytes()) / kTaskBytes, 1, std::min<int64_t>(rows, 8 * static_cast<int64_t>(x.machine().threads())));
@@ -196,7 +195,8 @@ void index_assign(const Tensor& x, const Dims& axes, const std::vector<Tensor>& 
   const Tensor flat(x.machine(), shape, x.dtype());
   assign(flat, values);
   if (flat.count() == 0) return;
-  const std::vector<int64_t> inner = offsets(p.inner, p.inner_strides, bytes(x.dtype()));
+  const Tensor every = offsets(x.machine(), p.inner, p.inner_strides, bytes(x.dtype()));
+  const std::span<const int64_t> inner(every.data<int64_t>(), static_cast<size_t>(every.count()));
   const bool run = Tensor(x.buffer(), x.raw(), x.dtype(), p.inner, p.inner_strides).contiguous();
   // On one thread: the last of two values for one place stays.
   with_width(bytes(x.dtype()), [&](auto w) {

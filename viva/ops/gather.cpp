@@ -16,7 +16,8 @@ constexpr int64_t kTask = 32 * 1024;  // values
 void refuse_first(const Tensor& places, size_t axis, const Tensor& x, std::string_view operation) {
   const int64_t n = x.shape()[axis];
   const bool is_unsigned = is_unsigned_int(places.dtype());
-  for (const int64_t v : places.values<int64_t>()) {
+  const Tensor all = contiguous(to(places, DType::kI64));
+  for (const int64_t v : std::span<const int64_t>(all.data<int64_t>(), static_cast<size_t>(all.count()))) {
     if (v < n && v >= (is_unsigned ? 0 : -n)) continue;
     const std::string place = is_unsigned ? fmt::to_string(static_cast<uint64_t>(v)) : fmt::to_string(v);
     throw Error(Code::kUsage, operation, fmt::format("index {} along axis {} of shape {}", place, axis, text(x.shape())),
