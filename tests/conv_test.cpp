@@ -244,6 +244,10 @@ TEST(conv, one_direction_and_no_batch) {
   const Tensor flat = conv2d(x.unsqueeze(2), w.unsqueeze(2), b, {.stride = {1, 2}, .padding = {0, 2}, .dilation = {1, 2}, .groups = 2});
   EXPECT_EQ(y.values<float>(), flat.values<float>());
   EXPECT_EQ(conv1d(x.select(0, 1), w, b, {.groups = 2}).values<float>(), conv1d(x, w, b, {.groups = 2}).select(0, 1).values<float>());
+  const Tensor v = random_tensor(m, {6, 2, 3}, DType::kF32, 6), up = conv_transpose1d(x, v, b, {.stride = 3, .padding = 1, .output_padding = 2, .dilation = 2, .groups = 2});
+  EXPECT_EQ(up.shape(), Shape({2, 4, 35}));  // (11 - 1) 3 - 2 + 5 + 2
+  const Tensor rows = conv_transpose2d(x.unsqueeze(2), v.unsqueeze(2), b, {.stride = {1, 3}, .padding = {0, 1}, .output_padding = {0, 2}, .dilation = {1, 2}, .groups = 2});
+  EXPECT_EQ(up.values<float>(), rows.values<float>());
   const Tensor image = random_tensor(m, {3, 8, 9}, DType::kF64, 4), k = random_tensor(m, {2, 3, 4, 3}, DType::kF64, 5);
   const Tensor same = conv2d(image, k, {}, {.padding = same_padding({4, 3})});
   EXPECT_EQ(same.shape(), Shape({2, 8, 9}));

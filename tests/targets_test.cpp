@@ -212,6 +212,7 @@ const Row kRows[] = {
      }},
     {"conv1d", kRealFloat, [](const In& i) { return Results{conv1d(i.tensor({3, 6, 40}, 1), i.tensor({4, 6, 5}, 2), i.tensor({4}, 3), {.padding = 2})}; }},
     {"conv_transpose2d", kRealFloat, [](const In& i) { return Results{conv_transpose2d(i.plane(), i.tensor({6, 4, 3, 3}, 1), i.tensor({4}, 2), {.stride = 2})}; }},
+    {"conv_transpose1d", kRealFloat, [](const In& i) { return Results{conv_transpose1d(i.tensor({3, 6, 40}, 1), i.tensor({6, 4, 5}, 2), {}, {.stride = 2})}; }},
     {"max_pool2d", kRealFloat, [](const In& i) { return Results{max_pool2d(i.plane(), {3, 2}), max_pool2d(i.plane(), 3, {.stride = 1, .padding = 1})}; }},
     {"max_pool1d", kRealFloat, [](const In& i) { return Results{max_pool1d(i.tensor({3, 6, 40}, 1), 3)}; }},
     {"avg_pool2d", kRealFloat, [](const In& i) { return Results{avg_pool2d(i.plane(), {3, 2}), avg_pool2d(i.plane(), 3, {.stride = 1, .padding = 1})}; }},

@@ -147,6 +147,37 @@ Tensor conv(const Tensor& x, const Tensor& weights, const std::optional<Tensor>&
   return compute(c, x, directions, false, operation);
 }
 
+Tensor transposed(const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias, const ConvTransposeOptions& o, size_t directions,
+                  std::string_view operation) {
+  Checked c = checked(x, weights, bias, o.groups, directions, true, operation);
+  ConvShape& s = c.s;
+  const int64_t added_rows = directions == 2 ? o.output_padding.height : 0;
+  if (directions == 2) {
+    s.sh = o.stride.height, s.dh = o.dilation.height, s.top = o.padding.top, s.bottom = o.padding.bottom;
+  }
+  s.sw = o.stride.width, s.dw = o.dilation.width, s.left = o.padding.left, s.right = o.padding.right;
+  const auto size = [&](const Axis& a, int64_t in, int64_t added) {
+    check_axis(a, operation, c.shapes);
+    if (added < 0 || (added >= a.stride && added >= a.dilation)) {
+      throw Error(Code::kUsage, operation, fmt::format("output padding {} of stride {} and dilation {}, for {}", added, a.stride, a.dilation, c.shapes),
+                  "0 or more, and less than one of them");
+    }
+    int64_t out = 0;
+    if (__builtin_mul_overflow(in - 1, a.stride, &out) || __builtin_add_overflow(out, a.reach() + added - a.before - a.after, &out) ||
+        out < 1 || in < 1) {
+      throw Error(Code::kUsage, operation, fmt::format("{} values give a result of size {}, for {}", in, out, c.shapes),
+                  "less padding, or a smaller stride");
+    }
+    return out;
+  };
+  s.oh = size({s.kh, s.sh, s.dh, s.top, s.bottom}, s.h, added_rows);
+  s.ow = size({s.kw, s.sw, s.dw, s.left, s.right}, s.w, o.output_padding.width);
+  // What is cut off the end follows from the size.
+  s.bottom -= added_rows;
+  s.right -= o.output_padding.width;
+  return compute(c, x, directions, true, operation);
+}
+
 }  // namespace
 
 Padding same_padding(Two kernel, Two dilation) {
@@ -163,32 +194,11 @@ Tensor conv1d(const Tensor& x, const Tensor& weights, const std::optional<Tensor
   return conv(x, weights, bias, options, 1, "conv1d");
 }
 
-Tensor conv_transpose2d(const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias, const ConvTransposeOptions& o) {
-  constexpr std::string_view kName = "conv_transpose2d";
-  Checked c = checked(x, weights, bias, o.groups, 2, true, kName);
-  ConvShape& s = c.s;
-  s.sh = o.stride.height, s.sw = o.stride.width, s.dh = o.dilation.height, s.dw = o.dilation.width;
-  s.top = o.padding.top, s.bottom = o.padding.bottom, s.left = o.padding.left, s.right = o.padding.right;
-  const auto size = [&](const Axis& a, int64_t in, int64_t added) {
-    check_axis(a, kName, c.shapes);
-    if (added < 0 || (added >= a.stride && added >= a.dilation)) {
-      throw Error(Code::kUsage, kName, fmt::format("output padding {} of stride {} and dilation {}, for {}", added, a.stride, a.dilation, c.shapes),
-                  "0 or more, and less than one of them");
-    }
-    int64_t out = 0;
-    if (__builtin_mul_overflow(in - 1, a.stride, &out) || __builtin_add_overflow(out, a.reach() + added - a.before - a.after, &out) ||
-        out < 1 || in < 1) {
-      throw Error(Code::kUsage, kName, fmt::format("{} values give a result of size {}, for {}", in, out, c.shapes),
-                  "less padding, or a smaller stride");
-    }
-    return out;
-  };
-  s.oh = size({s.kh, s.sh, s.dh, s.top, s.bottom}, s.h, o.output_padding.height);
-  s.ow = size({s.kw, s.sw, s.dw, s.left, s.right}, s.w, o.output_padding.width);
-  // What is cut off the end follows from the size.
-  s.bottom -= o.output_padding.height;
-  s.right -= o.output_padding.width;
-  return compute(c, x, 2, true, kName);
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias, const ConvTransposeOptions& options) {
+  return transposed(x, weights, bias, options, 2, "conv_transpose2d");
+}
+Tensor conv_transpose1d(const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias, const ConvTransposeOptions& options) {
+  return transposed(x, weights, bias, options, 1, "conv_transpose1d");
 }
 
 }  // namespace viva

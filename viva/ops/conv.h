@@ -46,8 +46,9 @@ struct ConvTransposeOptions {
   Two dilation = 1;
   int64_t groups = 1;
 };
-// The gradient of conv2d: each value spreads weights (in, out / groups, height, width).
+// The gradients of conv2d and conv1d: each value spreads weights (in, out / groups, height, width).
 Tensor conv_transpose2d(const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias = {}, const ConvTransposeOptions& options = {});
+Tensor conv_transpose1d(const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias = {}, const ConvTransposeOptions& options = {});
 
 struct PoolOptions {
   Two stride = 0;                 // 0: the kernel's size

@@ -47,6 +47,17 @@ void bind_conv_verb(nb::module_& m, const char* name, Conv verb, size_t directio
         nb::arg("dilation") = 1, nb::arg("groups") = 1, doc);
 }
 
+using ConvTranspose = Tensor (*)(const Tensor&, const Tensor&, const std::optional<Tensor>&, const ConvTransposeOptions&);
+void bind_conv_transpose(nb::module_& m, const char* name, ConvTranspose verb, const char* doc) {
+  m.def(name, [=](const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias, const Ints& stride, const Ints& pads,
+                  const Ints& output_padding, const Ints& dilation, int64_t groups) {
+          const ConvTransposeOptions o{.stride = two(stride, name), .padding = two(pads, name), .output_padding = two(output_padding, name),
+                                       .dilation = two(dilation, name), .groups = groups};
+          return released([&] { return verb(x, weights, bias, o); });
+        }, nb::arg("x"), nb::arg("weights"), nb::arg("bias") = nb::none(), nb::kw_only(), nb::arg("stride") = 1, nb::arg("padding") = 0,
+        nb::arg("output_padding") = 0, nb::arg("dilation") = 1, nb::arg("groups") = 1, doc);
+}
+
 using PoolVerb = Tensor (*)(const Tensor&, Two, const PoolOptions&);
 void bind_max_pool(nb::module_& m, const char* name, PoolVerb verb) {
   m.def(name, [=](const Tensor& x, const Ints& kernel, const MaybeInts& stride, const Ints& pads, const Ints& dilation) {
@@ -78,15 +89,9 @@ void bind_conv(nb::module_& m) {
   bind_conv_verb(m, "conv2d", &conv2d, 2,
                  "x (batch, channels, height, width) under weights (out, channels / groups, height, width); padding: a number, (height, width), "
                  "pairs (before, after) or \"same\".");
-  m.def("conv_transpose2d", [](const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias, const Ints& stride, const Ints& pads,
-                               const Ints& output_padding, const Ints& dilation, int64_t groups) {
-          constexpr const char* kName = "conv_transpose2d";
-          const ConvTransposeOptions o{.stride = two(stride, kName), .padding = two(pads, kName), .output_padding = two(output_padding, kName),
-                                       .dilation = two(dilation, kName), .groups = groups};
-          return released([&] { return conv_transpose2d(x, weights, bias, o); });
-        }, nb::arg("x"), nb::arg("weights"), nb::arg("bias") = nb::none(), nb::kw_only(), nb::arg("stride") = 1, nb::arg("padding") = 0,
-        nb::arg("output_padding") = 0, nb::arg("dilation") = 1, nb::arg("groups") = 1,
-        "The gradient of conv2d: each value of x spreads weights (channels, out / groups, height, width).");
+  bind_conv_transpose(m, "conv_transpose1d", &conv_transpose1d, "The gradient of conv1d: each value of x spreads weights (channels, out / groups, width).");
+  bind_conv_transpose(m, "conv_transpose2d", &conv_transpose2d,
+                      "The gradient of conv2d: each value of x spreads weights (channels, out / groups, height, width).");
   bind_max_pool(m, "max_pool1d", &max_pool1d);
   bind_max_pool(m, "max_pool2d", &max_pool2d);
   bind_avg_pool(m, "avg_pool1d", &avg_pool1d);
