@@ -308,10 +308,10 @@ void run(const Machine& machine, const Shape& shape, const Operand& out, std::sp
 }  // namespace
 
 Operand operand(const Tensor& t, const Shape& shape, DType compute) {
-  Strides strides(shape.size(), 0);
+  Operand o{t.raw(), t.dtype(), Strides(shape.size(), 0), compute};
   const size_t added = shape.size() - t.rank();
-  for (size_t i = 0; i < t.rank(); ++i) strides[added + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
-  return {t.raw(), t.dtype(), strides, compute};
+  for (size_t i = 0; i < t.rank(); ++i) o.strides[added + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
+  return o;
 }
 
 void run_elementwise(const Machine& machine, const Shape& shape, const Operand& out, std::span<const Operand> in, Loop loop) {
