@@ -24,7 +24,14 @@ class Dims {
   }
   Dims(size_t rank, int64_t value) {
     make_room(rank);
-    for (size_t i = 0; i < rank; ++i) v_[i] = value;
+    switch (rank) {
+      case 4: v_[3] = value; [[fallthrough]];
+      case 3: v_[2] = value; [[fallthrough]];
+      case 2: v_[1] = value; [[fallthrough]];
+      case 1: v_[0] = value; [[fallthrough]];
+      case 0: return;
+      default: std::fill_n(v_, rank, value);
+    }
   }
   Dims(const Dims& o) : Dims(std::span(o.v_, o.rank_)) {}
   Dims(Dims&& o) noexcept { take(o); }
