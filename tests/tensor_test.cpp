@@ -303,4 +303,49 @@ TEST(Memory, ATensorOutlivesItsMachine) {
 }
 
 }  // namespace
+TEST(Dims, GrowsPastWhatLiesInTheObjectAndBack) {
+  for (size_t n = 0; n <= kMaxRank; ++n) {
+    Dims d;
+    for (size_t i = 0; i < n; ++i) d.push_back(static_cast<int64_t>(i));
+    const Dims copy = d;
+    Dims moved = std::move(d), assigned(9, 7);
+    assigned = moved;
+    EXPECT_EQ(copy, moved);
+    EXPECT_EQ(copy, assigned);
+    ASSERT_EQ(copy.size(), n);
+    for (size_t i = 0; i < n; ++i) EXPECT_EQ(assigned[i], static_cast<int64_t>(i));
+    if (n == 0) continue;
+    moved.erase(0);
+    moved.insert(0, 0);
+    EXPECT_EQ(moved, copy);
+    assigned = Dims{5};
+    EXPECT_EQ(assigned, Dims{5});
+    d = std::move(moved);
+    EXPECT_EQ(d, copy);
+  }
+  Dims full(kMaxRank, 1);
+  EXPECT_THROW(full.push_back(1), Error);
+  EXPECT_EQ(full, Dims(kMaxRank, 1));
+  EXPECT_THROW(Dims(kMaxRank + 1, 1), Error);
+}
+
+// Sizes on both sides of what is kept: what one tensor held must not be seen by another that lives.
+TEST(Pieces, AreNobodyElsesWhileATensorLives) {
+  const Machine machine;
+  std::vector<Tensor> live;
+  for (int round = 0; round < 3; ++round) {
+    for (const int64_t n : {1, 200, 256, 1000, 2000, 4000, 8000, 20000}) {
+      for (int64_t k = 0; k < 12; ++k) {
+        live.push_back(Tensor(machine, {n}, DType::kF32));
+        std::fill_n(live.back().data<float>(), n, static_cast<float>(live.size()));
+      }
+    }
+    for (size_t i = 0; i < live.size(); ++i) {
+      const float* p = live[i].data<float>();
+      EXPECT_TRUE(std::all_of(p, p + live[i].count(), [&](float v) { return v == static_cast<float>(i + 1); }));
+    }
+    live.clear();
+  }
+}
+
 }  // namespace viva

@@ -268,7 +268,10 @@ void select(const void* const* in, uint32_t scalars, void* out, size_t n) noexce
   const size_t m1 = scalars & 1 ? 0 : 1, a1 = scalars & 2 ? 0 : 1, b1 = scalars & 4 ? 0 : 1;
   if (scalars == 0) {
 #pragma GCC ivdep
-    for (size_t i = 0; i < n; ++i) y[i] = mask[i] ? a[i] : b[i];
+    for (size_t i = 0; i < n; ++i) {
+      const T p = a[i], q = b[i];  // both are read: then there is nothing to jump over
+      y[i] = mask[i] ? p : q;
+    }
     return;
   }
   for (size_t i = 0; i < n; ++i) y[i] = mask[i * m1] ? a[i * a1] : b[i * b1];
@@ -308,10 +311,10 @@ void run(const Machine& machine, const Shape& shape, const Operand& out, std::sp
 }  // namespace
 
 Operand operand(const Tensor& t, const Shape& shape, DType compute) {
-  Strides strides(shape.size(), 0);
+  Operand o{t.raw(), t.dtype(), Strides(shape.size(), 0), compute};
   const size_t added = shape.size() - t.rank();
-  for (size_t i = 0; i < t.rank(); ++i) strides[added + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
-  return {t.raw(), t.dtype(), strides, compute};
+  for (size_t i = 0; i < t.rank(); ++i) o.strides[added + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
+  return o;
 }
 
 void run_elementwise(const Machine& machine, const Shape& shape, const Operand& out, std::span<const Operand> in, Loop loop) {

@@ -24,11 +24,9 @@ class Rows {
     wide_ = compute == DType::kF64;
     past_cache_ = options.kind != Normalize::kSoftmax && out.bytes() >= kStreamBytes;  // softmax computes more than it writes
     code_ = &normalize_code(compute, target);
-    max_ = find_reduction(ReduceId::max, compute, target);
-    sum_ = find_reduction(ReduceId::sum, compute, target);
-    logsum_ = find_reduction(ReduceId::logsumexp, compute, target);
-    var_ = find_reduction(ReduceId::var, compute, target);
-    squares_ = find_reduction(ReduceId::norm_2, compute, target);
+    constexpr ReduceId kFold[] = {ReduceId::sum, ReduceId::logsumexp, ReduceId::var, ReduceId::norm_2};  // by Normalize
+    fold_ = find_reduction(kFold[static_cast<size_t>(o_.kind)], compute, target);
+    if (o_.kind == Normalize::kSoftmax) max_ = find_reduction(ReduceId::max, compute, target);
     if (compute != x.dtype()) {
       widen_ = find_convert(x.dtype(), compute, target);
       narrow_ = find_convert(compute, x.dtype(), target);
@@ -84,19 +82,19 @@ class Rows {
           fetch(x + (n_ + i) * compute_width_, m * compute_width_);
           code_->exp(x + i * compute_width_, m, high, e + i * compute_width_);
         }
-        fold(*sum_, e, acc);
+        fold(*fold_, e, acc);
         return put(e, 0, 1 / acc[0], 0, y, s);
       }
       case Normalize::kLogSoftmax: {
-        fold(*logsum_, x, acc);  // the largest, and the sum of e^(x - it)
+        fold(*fold_, x, acc);  // the largest, and the sum of e^(x - it)
         return put(x, acc[0], 1, -std::log(acc[1]), y, s);
       }
       case Normalize::kLayer: {
-        fold(*var_, x, acc);  // mean and squared distances
+        fold(*fold_, x, acc);  // mean and squared distances
         return weigh(x, y, r, acc[0], 1 / std::sqrt(acc[1] / static_cast<double>(n_) + o_.epsilon), s);
       }
       case Normalize::kRms: {
-        fold(*squares_, x, acc);
+        fold(*fold_, x, acc);
         return weigh(x, y, r, 0, 1 / std::sqrt(acc[0] / static_cast<double>(n_) + o_.epsilon), s);
       }
     }
@@ -161,7 +159,7 @@ class Rows {
   bool wide_, past_cache_;
   const StreamCode& stream_;
   const NormalizeCode* code_;
-  const ReduceCode *max_, *sum_, *logsum_, *var_, *squares_;
+  const ReduceCode *fold_, *max_ = nullptr;
   Convert widen_ = nullptr, narrow_ = nullptr;
 };
 

@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstdlib>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -15,10 +17,10 @@ namespace viva {
 
 namespace {
 
-constexpr uint64_t kHuge = 2 << 20;        // a large page
-constexpr uint64_t kLook = 64 << 20;       // from here on the computer is asked what it has
-constexpr uint64_t kKeptShare = 4;         // of the memory, at most this part is kept unused
-constexpr uint64_t kWasteShare = 4;        // a kept block may be larger than what is wanted by this part
+constexpr uint64_t kHuge = 2 << 20;   // a large page
+constexpr uint64_t kLook = 64 << 20;  // from here on the computer is asked what it has
+constexpr uint64_t kKeptShare = 4;    // of the memory, at most this part is kept unused
+constexpr uint64_t kWasteShare = 4;   // a kept block may be larger than what is wanted by this part
 
 std::optional<uint64_t> number_in(const char* path) {
   std::ifstream file(path);
@@ -38,7 +40,8 @@ uint64_t available_memory() {
     std::getline(file, unit);
     if (key == "MemAvailable:") n = value * 1024;
   }
-  const auto limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+  const auto limit = number_in("/sys/fs/cgroup/memory.max"),
+             used = number_in("/sys/fs/cgroup/memory.current");
   if (limit && used) n = std::min(n, *limit > *used ? *limit - *used : 0);
   return n;
 }
@@ -47,8 +50,9 @@ BlockStore::~BlockStore() { release(); }
 
 Machine::Block BlockStore::take(uint64_t bytes, uint64_t cap) {
   const auto refuse = [&](uint64_t have) {
-    throw Error(Code::kResource, "allocate", fmt::format("{} bytes are wanted, {} are left", bytes, have),
-                cap != 0 ? "a larger cap, or smaller pieces" : "smaller pieces, or a machine with more memory");
+    throw Error(
+        Code::kResource, "allocate", fmt::format("{} bytes are wanted, {} are left", bytes, have),
+        cap != 0 ? "a larger cap, or smaller pieces" : "smaller pieces, or a machine with more memory");
   };
   if (bytes > UINT64_MAX / 2) refuse(available_memory());
   const uint64_t size = (bytes + kHuge - 1) / kHuge * kHuge;
@@ -74,7 +78,8 @@ Machine::Block BlockStore::take(uint64_t bytes, uint64_t cap) {
     drop();
     if (const uint64_t have = available_memory(); size > have) refuse(have);
   }
-  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* data =
+      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
     drop();
     data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -105,6 +110,58 @@ uint64_t BlockStore::release() noexcept {
   for (const auto& [n, data] : kept_) ::munmap(data, n);
   kept_.clear();
   return std::exchange(kept_bytes_, 0);
+}
+
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kKeep = false;  // every piece is to have its own bounds
+#elif defined(__has_feature)
+constexpr bool kKeep = !__has_feature(address_sanitizer);
+#else
+constexpr bool kKeep = true;
+#endif
+
+// The class of pieces that holds `bytes`; 0: malloc's own.
+size_t class_of(uint64_t bytes, uint64_t least) {
+  return kKeep ? static_cast<size_t>(std::bit_width((bytes - 1) / least)) : 0;
+}
+
+}  // namespace
+
+void* PieceStore::take(uint64_t bytes) noexcept {
+  const size_t c = class_of(bytes, kLeast);
+  if (c == 0 || c > kClasses) return std::malloc(bytes);
+  if (!busy_.exchange(true, std::memory_order_acquire)) {
+    Class& k = classes_[c - 1];
+    void* piece = k.count == 0 ? nullptr : k.piece[--k.count];
+    busy_.store(false, std::memory_order_release);
+    if (piece != nullptr) return piece;
+  }
+  return std::malloc(kLeast << c);
+}
+
+void PieceStore::give(void* piece, uint64_t bytes) noexcept {
+  const size_t c = class_of(bytes, kLeast);
+  if (c != 0 && c <= kClasses && !busy_.exchange(true, std::memory_order_acquire)) {
+    Class& k = classes_[c - 1];
+    if (k.count != kKept) k.piece[k.count++] = std::exchange(piece, nullptr);
+    busy_.store(false, std::memory_order_release);
+  }
+  std::free(piece);
+}
+
+uint64_t PieceStore::release() noexcept {
+  uint64_t bytes = 0;
+  while (busy_.exchange(true, std::memory_order_acquire)) {
+  }
+  for (size_t c = 0; c < kClasses; ++c) {
+    Class& k = classes_[c];
+    bytes += k.count * (kLeast << (c + 1));
+    while (k.count != 0) std::free(k.piece[--k.count]);
+  }
+  busy_.store(false, std::memory_order_release);
+  return bytes;
 }
 
 }  // namespace viva

@@ -12,7 +12,7 @@ constexpr uint64_t kSmall = 256 * 1024;  // below, header and values lie in one 
 
 BufferPtr BufferPtr::allocate(const Machine& machine, uint64_t bytes) {
   if (bytes < kSmall) {
-    void* raw = std::malloc(sizeof(Buffer) + kAlign + bytes);
+    void* raw = machine.take_piece(sizeof(Buffer) + kAlign + bytes);
     if (raw == nullptr) throw std::bad_alloc();
     const uintptr_t end = reinterpret_cast<uintptr_t>(raw) + sizeof(Buffer);
     auto* data = reinterpret_cast<uint8_t*>((end + kAlign - 1) / kAlign * kAlign);
@@ -41,8 +41,10 @@ BufferPtr BufferPtr::wrap(const Machine& machine, void* data, uint64_t bytes, st
 void Buffer::destroy() noexcept {
   if (owner_ == Owner::kBlock) machine_.give_block({data_, bytes_});
   if (owner_ == Owner::kOutside && release_) release_();
+  const Machine machine = std::move(machine_);  // the memory of this may go back to it
+  const uint64_t piece = owner_ == Owner::kInline ? sizeof(Buffer) + kAlign + bytes_ : 0;
   this->~Buffer();
-  std::free(this);
+  piece != 0 ? machine.give_piece(this, piece) : std::free(this);
 }
 
 }  // namespace viva

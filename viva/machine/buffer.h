@@ -41,7 +41,8 @@ class BufferPtr {
     return *this;
   }
   ~BufferPtr() {
-    if (p_ != nullptr && p_->count_.fetch_sub(1, std::memory_order_acq_rel) == 1) p_->destroy();
+    // The only holder needs no exchange: nobody else can become one.
+    if (p_ != nullptr && (p_->count_.load(std::memory_order_acquire) == 1 || p_->count_.fetch_sub(1, std::memory_order_acq_rel) == 1)) p_->destroy();
   }
 
   // Memory of nobody's values, aligned to 64 bytes. Throws kResource where there is not that much.

@@ -34,6 +34,7 @@ struct Machine::Shared {
   std::optional<tbb::global_control> allowed;
   tbb::task_arena arena;
   BlockStore blocks;
+  PieceStore pieces;
 };
 
 Machine::Machine(const Options& options)
@@ -52,7 +53,9 @@ Machine::Block Machine::take_block(uint64_t bytes) const {
   return shared_->blocks.take(bytes, ram_);
 }
 void Machine::give_block(Block block) const noexcept { shared_->blocks.give(block); }
-uint64_t Machine::release_kept_blocks() const noexcept { return shared_->blocks.release(); }
+void* Machine::take_piece(uint64_t bytes) const noexcept { return shared_->pieces.take(bytes); }
+void Machine::give_piece(void* piece, uint64_t bytes) const noexcept { shared_->pieces.give(piece, bytes); }
+uint64_t Machine::release_kept_blocks() const noexcept { return shared_->blocks.release() + shared_->pieces.release(); }
 
 namespace {
 

@@ -40,6 +40,9 @@ class Machine {
   };
   Block take_block(uint64_t bytes) const;
   void give_block(Block block) const noexcept;
+  // Memory for a small tensor, kept like the blocks; null where there is none.
+  void* take_piece(uint64_t bytes) const noexcept;
+  void give_piece(void* piece, uint64_t bytes) const noexcept;  // as many bytes as were taken
   // Hands the kept blocks back to the system; how many bytes they were.
   uint64_t release_kept_blocks() const noexcept;
 

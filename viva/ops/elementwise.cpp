@@ -13,6 +13,11 @@ using kernels::LoopId;
 
 constexpr int64_t kSmall = 4096;  // values that are computed at once, without a plan
 
+// Whether a loop takes t as it lies: n values in order, or one for all.
+bool direct(const Tensor& t, DType compute, int64_t n) {
+  return t.dtype() == compute && t.contiguous() && (t.count() == n || t.count() == 1);
+}
+
 // Strides for a new result: dense, its axes in the order of the operand's memory, so that both are walked in one run.
 Strides strides_like(const Tensor& t, const Shape& shape) {
   if (t.contiguous() || t.shape() != shape) return row_major(shape);
@@ -85,25 +90,27 @@ Tensor run(LoopId id, const Arg& a, const Arg& b) {
   const DType result = kernels::result_type(f.result, type), raw = kernels::result_type(f.result, compute);
   const Machine& machine = (a.tensor() != nullptr ? a : b).tensor()->machine();
   const kernels::Loop loop = kernels::find_loop(id, compute, machine.target());
-  const auto plain = [&](const Tensor* t) { return t == nullptr || (t->dtype() == compute && t->contiguous() && t->count() <= kSmall); };
-  if (result == raw && plain(a.tensor()) && plain(b.tensor())) {
-    const auto single = [](const Tensor* t) { return t == nullptr || t->rank() == 0; };
-    const bool same = a.tensor() != nullptr && b.tensor() != nullptr && a.tensor()->shape() == b.tensor()->shape();
-    if (same || single(a.tensor()) || single(b.tensor())) {
-      alignas(16) uint8_t number[16];
-      const Arg* n = a.tensor() == nullptr ? &a : b.tensor() == nullptr ? &b : nullptr;
-      if (n != nullptr) n->write(number, compute);
-      const void* in[] = {a.tensor() == nullptr ? number : a.tensor()->raw(), b.tensor() == nullptr ? number : b.tensor()->raw()};
-      const bool first = single(a.tensor()) && b.tensor() != nullptr;
-      const Tensor& larger = *(first ? b : a).tensor();
-      Tensor out(machine, larger.shape(), result);
-      loop(in, same ? 0 : first ? 1 : 2, out.raw(), static_cast<size_t>(larger.count()));
-      return out;
+  const bool alike = a.tensor() == nullptr || b.tensor() == nullptr || a.tensor()->shape() == b.tensor()->shape();
+  Shape stretched;
+  if (!alike) stretched = broadcast(a.tensor()->shape(), b.tensor()->shape(), f.name);
+  const Shape& shape = !alike ? stretched : (a.tensor() != nullptr ? a : b).tensor()->shape();
+  const int64_t n = known_count(shape);
+  if (n <= kSmall && result == raw && (a.tensor() == nullptr || direct(*a.tensor(), compute, n)) && (b.tensor() == nullptr || direct(*b.tensor(), compute, n))) {
+    alignas(16) uint8_t number[16];
+    const void* in[2];
+    uint32_t scalars = 0;
+    for (size_t k = 0; k < 2; ++k) {
+      const Arg& x = k == 0 ? a : b;
+      in[k] = x.tensor() == nullptr ? number : x.tensor()->raw();
+      if (x.tensor() == nullptr) x.write(number, compute);
+      if (n != 1 && (x.tensor() == nullptr || x.tensor()->count() == 1)) scalars |= 1u << k;
     }
+    Tensor out(machine, shape, result);
+    loop(in, scalars, out.raw(), static_cast<size_t>(n));
+    return out;
   }
   const Tensor number = a.tensor() == nullptr ? a.as(machine, compute) : b.tensor() == nullptr ? b.as(machine, compute) : Tensor();
   const Tensor &x = a.tensor() == nullptr ? number : *a.tensor(), &y = b.tensor() == nullptr ? number : *b.tensor();
-  const Shape shape = broadcast(x.shape(), y.shape(), f.name);
   Tensor out = result_like(x.shape() == shape ? x : y, shape, result);
   const kernels::Operand in[] = {kernels::operand(x, shape, compute), kernels::operand(y, shape, compute)};
   kernels::run_elementwise(machine, shape, kernels::operand(out, shape, raw), in, loop);
@@ -140,7 +147,7 @@ Tensor to(const Tensor& x, DType dtype) {
   check_defined(x, "to");
   if (x.dtype() == dtype) return x;
   if (!is_element(dtype)) throw Error(Code::kUsage, "to", fmt::format("{} is no type of single values", name(dtype)));
-  const Tensor out = result_like(x, x.shape(), dtype);
+  Tensor out = result_like(x, x.shape(), dtype);
   if (x.contiguous() && x.count() <= kSmall) {
     kernels::find_convert(x.dtype(), dtype, x.machine().target())(x.raw(), out.raw(), static_cast<size_t>(x.count()));
     return out;
@@ -192,15 +199,25 @@ Tensor where(const Tensor& condition, const Arg& a, const Arg& b) {
                                                                                                : DType::kBool)
                          : common_type(a, b, "where");
   const Machine& machine = condition.machine();
-  const Tensor x = a.tensor() != nullptr ? *a.tensor() : a.as(machine, type), y = b.tensor() != nullptr ? *b.tensor() : b.as(machine, type);
+  const Tensor first = a.tensor() == nullptr ? a.as(machine, type) : Tensor(), second = b.tensor() == nullptr ? b.as(machine, type) : Tensor();
+  const Tensor &x = a.tensor() == nullptr ? first : *a.tensor(), &y = b.tensor() == nullptr ? second : *b.tensor();
   check_defined(x, "where");
   check_defined(y, "where");
   const Shape shape = broadcast(broadcast(x.shape(), y.shape(), "where"), condition.shape(), "where");
+  const kernels::Loop loop = kernels::select_loop(bytes(type));
+  const int64_t n = known_count(shape);
+  if (n <= kSmall && direct(condition, DType::kBool, n) && direct(x, type, n) && direct(y, type, n)) {
+    Tensor out(machine, shape, type);
+    const void* in[] = {condition.raw(), x.raw(), y.raw()};
+    const auto one = [&](const Tensor& t) { return static_cast<uint32_t>(n != 1 && t.count() == 1); };
+    loop(in, one(condition) | one(x) << 1 | one(y) << 2, out.raw(), static_cast<size_t>(n));
+    return out;
+  }
   const Tensor& like = x.shape() == shape ? x : y.shape() == shape ? y : condition;
-  const Tensor out = result_like(like, shape, type);
+  Tensor out = result_like(like, shape, type);
   const kernels::Operand in[] = {kernels::operand(condition, shape, DType::kBool), kernels::operand(x, shape, type),
                                  kernels::operand(y, shape, type)};
-  kernels::run_elementwise(machine, shape, kernels::operand(out, shape, type), in, kernels::select_loop(bytes(type)));
+  kernels::run_elementwise(machine, shape, kernels::operand(out, shape, type), in, loop);
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -34,14 +35,19 @@ Tensor fill(Tensor t, F f) {
 }  // namespace
 
 Tensor full(const Machine& machine, const Shape& shape, const Arg& value, std::optional<DType> dtype) {
-  const Tensor t(machine, shape, dtype.value_or(type_of(value)));
+  Tensor t(machine, shape, dtype.value_or(type_of(value)));
   constexpr int64_t kSmall = 4096;
   if (t.count() == 0 || t.count() > kSmall || value.tensor() != nullptr) {
     assign(t, value);
     return t;
   }
   value.write(t.raw(), t.dtype());
-  for (size_t done = bytes(t.dtype()), all = static_cast<size_t>(t.bytes()); done < all; done *= 2) {
+  const size_t width = bytes(t.dtype());
+  if (std::all_of(t.raw(), t.raw() + width, [&](uint8_t byte) { return byte == *t.raw(); })) {
+    std::memset(t.raw(), *t.raw(), static_cast<size_t>(t.bytes()));
+    return t;
+  }
+  for (size_t done = width, all = static_cast<size_t>(t.bytes()); done < all; done *= 2) {
     std::memcpy(t.raw() + done, t.raw(), std::min(done, all - done));
   }
   return t;

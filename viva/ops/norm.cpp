@@ -9,12 +9,17 @@ namespace {
 
 using kernels::Normalize;
 
-// Ints become f32, as exp() takes them.
-Tensor checked(const Tensor& x, std::string_view operation) {
+// x, or what was made of it: ints become f32, as exp() takes them.
+const Tensor& checked(const Tensor& x, std::string_view operation, Tensor& made) {
   check_defined(x, operation);
   if (is_real_float(x.dtype())) return x;
-  if (is_int(x.dtype())) return to(x, kDefaultFloat);
+  if (is_int(x.dtype())) return made = to(x, kDefaultFloat);
   throw Error(Code::kUsage, operation, fmt::format("it is not defined on {}", name(x.dtype())), "to(dtype) converts");
+}
+
+const Tensor& in_order(const Tensor& x, Tensor& made) {
+  if (x.contiguous()) return x;
+  return made = clone(x);
 }
 
 // `t` as contiguous values of the type that x is computed in.
@@ -30,29 +35,32 @@ std::optional<Tensor> weights(const std::optional<Tensor>& t, const Shape& shape
 const void* raw(const std::optional<Tensor>& t) { return t ? t->raw() : nullptr; }
 
 Tensor soft(Normalize kind, const Tensor& given, int64_t axis, std::string_view operation) {
-  const Tensor x = checked(given, operation);
+  Tensor made, ordered;
+  const Tensor& x = checked(given, operation, made);
   if (x.rank() == 0) {
     axis_of(axis, 1, operation);
     return reshape(soft(kind, reshape(x, {1}), 0, operation), {});
   }
   const int64_t a = static_cast<int64_t>(axis_of(axis, x.rank(), operation)), last = static_cast<int64_t>(x.rank()) - 1;
-  const Tensor in = contiguous(x.transpose(a, last));
+  const Tensor& in = in_order(a == last ? x : ordered = x.transpose(a, last), ordered);
   const int64_t n = in.shape().back();
-  const Tensor out(x.machine(), in.shape(), x.dtype());
+  Tensor out(x.machine(), in.shape(), x.dtype());
   kernels::normalize(x.machine(), in, n == 0 ? 0 : in.count() / n, n, {.kind = kind}, out);
+  if (a == last) return out;
   return out.transpose(a, last);
 }
 
 Tensor over_last(Normalize kind, const Tensor& given, const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, int64_t axes, double epsilon,
                  std::string_view operation) {
-  const Tensor x = contiguous(checked(given, operation));
+  Tensor made, ordered;
+  const Tensor& x = in_order(checked(given, operation, made), ordered);
   if (axes < 1 || axes > static_cast<int64_t>(x.rank())) {
     throw Error(Code::kUsage, operation, fmt::format("the last {} axes of shape {}", axes, text(x.shape())), "1 to all of them");
   }
   const Shape tail(std::span(x.shape().end() - axes, static_cast<size_t>(axes)));
   const std::optional<Tensor> w = weights(weight, tail, x, operation), b = weights(bias, tail, x, operation);
   const int64_t n = count(tail);
-  const Tensor out(x.machine(), x.shape(), x.dtype());
+  Tensor out(x.machine(), x.shape(), x.dtype());
   kernels::normalize(x.machine(), x, n == 0 ? 0 : x.count() / n, n, {.kind = kind, .epsilon = epsilon, .weight = raw(w), .bias = raw(b), .weights = n}, out);
   return out;
 }
@@ -76,7 +84,8 @@ Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight, int64_t ax
 }
 
 Tensor group_norm(const Tensor& given, int64_t groups, const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, double epsilon) {
-  const Tensor x = contiguous(checked(given, "group_norm"));
+  Tensor made, ordered;
+  const Tensor& x = in_order(checked(given, "group_norm", made), ordered);
   const int64_t c = channels(x, "group_norm");
   if (groups < 1 || c % groups != 0) throw Error(Code::kUsage, "group_norm", fmt::format("{} groups of the channels of shape {}", groups, text(x.shape())), "equal ones");
   const std::optional<Tensor> w = weights(weight, {c}, x, "group_norm"), b = weights(bias, {c}, x, "group_norm");
@@ -89,7 +98,8 @@ Tensor group_norm(const Tensor& given, int64_t groups, const std::optional<Tenso
 
 Tensor batch_norm(const Tensor& given, const Tensor& mean, const Tensor& variance, const std::optional<Tensor>& weight, const std::optional<Tensor>& bias,
                   double epsilon) {
-  const Tensor x = checked(given, "batch_norm");
+  Tensor made;
+  const Tensor& x = checked(given, "batch_norm", made);
   const int64_t c = channels(x, "batch_norm");
   Shape along(x.rank() - 1, 1);  // broadcast beside the channels
   along[0] = c;

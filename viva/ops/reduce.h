@@ -11,7 +11,7 @@ namespace viva {
 // Which axes: none named stands for all; Axes(Dims()) for none at all. Negative ones count from the end.
 class Axes {
  public:
-  Axes() = default;
+  Axes() noexcept {}
   Axes(std::integral auto axis)
     requires(!std::same_as<decltype(axis), bool>)
       : all_(false), axes_{static_cast<int64_t>(axis)} {}

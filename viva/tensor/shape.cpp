@@ -4,17 +4,47 @@
 
 namespace viva {
 
-int64_t count(const Shape& shape) {
+void Dims::refuse() {
+  throw Error(Code::kUsage, "shape", "more than 32 axes", "join some of them with reshape");
+}
+
+void Dims::grow(size_t rank) {
+  if (rank > kMaxRank) refuse();
+  int64_t* far = new int64_t[kMaxRank];
+  copy(near_, rank_, far);
+  v_ = far;
+}
+
+namespace {
+
+template <class F>
+int64_t counted(const Shape& shape, F each) {
   int64_t n = 1;
-  bool overflow = false, none = false;
-  for (const int64_t d : shape) {
-    if (d < 0) throw Error(Code::kUsage, "shape", fmt::format("{} has a negative size", text(shape)));
+  bool bad = false, none = false;
+  for (size_t i = shape.size(); i-- > 0;) {
+    const int64_t d = shape[i];
+    each(i, n);
     none |= d == 0;
-    overflow |= __builtin_mul_overflow(n, d == 0 ? 1 : d, &n);
+    bad |= (d < 0) | __builtin_mul_overflow(n, d == 0 ? 1 : d, &n);
   }
-  // Bytes and strides of them are counted in 63 bits too; a size of 0 excuses nothing, so that any part of a shape has a count.
-  if (overflow || n > INT64_MAX / 16) throw Error(Code::kUsage, "shape", fmt::format("{} has too many values", text(shape)));
+  // Bytes and strides of them are counted in 63 bits too; a size of 0 excuses nothing, so that any part of a
+  // shape has a count.
+  if (bad || n > INT64_MAX / 16) {
+    const bool negative = std::any_of(shape.begin(), shape.end(), [](int64_t d) { return d < 0; });
+    throw Error(Code::kUsage, "shape",
+                fmt::format("{} has {}", text(shape), negative ? "a negative size" : "too many values"));
+  }
   return none ? 0 : n;
+}
+
+}  // namespace
+
+int64_t count(const Shape& shape) {
+  return counted(shape, [](size_t, int64_t) {});
+}
+int64_t count(const Shape& shape, Strides& row_major) {
+  row_major = shape;
+  return counted(shape, [&](size_t i, int64_t n) { row_major[i] = n; });
 }
 
 std::string text(const Dims& d) {
@@ -23,7 +53,7 @@ std::string text(const Dims& d) {
   return s + (d.size() == 1 ? ",)" : ")");
 }
 
-Strides row_major(const Shape& shape) noexcept {
+Strides row_major(const Shape& shape) {
   Strides s = shape;
   uint64_t n = 1;  // may wrap around: whoever keeps the shape counts it too
   for (size_t i = shape.size(); i-- > 0;) {

@@ -4,13 +4,13 @@
 
 namespace viva {
 
-void check_defined(const Tensor& t, std::string_view operation) {
-  if (!t.defined()) throw Error(Code::kUsage, operation, "there is no tensor", "this one was made by Tensor() and never assigned");
+void refuse_undefined(std::string_view operation) {
+  throw Error(Code::kUsage, operation, "there is no tensor", "this one was made by Tensor() and never assigned");
 }
 
-Tensor::Tensor(const Machine& machine, const Shape& shape, DType dtype) : dtype_(dtype), shape_(shape), strides_(row_major(shape)) {
+Tensor::Tensor(const Machine& machine, const Shape& shape, DType dtype) : dtype_(dtype), shape_(shape) {
   if (!is_element(dtype)) throw Error(Code::kUsage, "tensor", fmt::format("{} is no type of single values", name(dtype)));
-  buffer_ = BufferPtr::allocate(machine, static_cast<uint64_t>(viva::count(shape)) * viva::bytes(dtype));
+  buffer_ = BufferPtr::allocate(machine, static_cast<uint64_t>(viva::count(shape, strides_)) * viva::bytes(dtype));
   data_ = buffer_->data();
 }
 
@@ -25,16 +25,6 @@ void Tensor::check_count(const Shape& shape, size_t values) {
 void Tensor::check_dtype(DType t) const {
   check_defined(*this, "data");
   if (t != dtype_) throw Error(Code::kUsage, "data", fmt::format("the values are {}, not {}", name(dtype_), name(t)), "to(dtype) converts");
-}
-
-bool Tensor::contiguous() const noexcept {
-  if (count() == 0) return true;
-  int64_t n = 1;
-  for (size_t i = rank(); i-- > 0;) {
-    if (shape_[i] != 1 && strides_[i] != n) return false;
-    n *= shape_[i];
-  }
-  return true;
 }
 
 int64_t Tensor::offset_of(std::span<const int64_t> index) const {

@@ -16,7 +16,7 @@ namespace viva {
 // is; the verbs of viva/ops compute new tensors and leave their operands as they are. assign() alone writes.
 class Tensor {
  public:
-  Tensor() = default;  // no tensor: defined() is false
+  Tensor() noexcept {}  // no tensor: defined() is false
   // Values of nothing in particular, row-major. Throws kUsage (shape) or kResource (memory).
   Tensor(const Machine& machine, const Shape& shape, DType dtype);
   // Strides of the caller's choice, over every value of `buffer` that they reach from `data`.
@@ -51,16 +51,19 @@ class Tensor {
   const Strides& strides() const noexcept { return strides_; }
   size_t rank() const noexcept { return shape_.size(); }
   int64_t size(int64_t axis) const { return shape_[axis_of(axis, rank(), "size")]; }
-  int64_t count() const noexcept {
-    uint64_t n = 1;  // wraps only where a later size is 0
-    for (const int64_t d : shape_) n *= static_cast<uint64_t>(d);
-    return static_cast<int64_t>(n);
-  }
+  int64_t count() const noexcept { return known_count(shape_); }
   uint64_t bytes() const noexcept { return static_cast<uint64_t>(count()) * viva::bytes(dtype_); }
   const Machine& machine() const { return buffer_->machine(); }
   const BufferPtr& buffer() const noexcept { return buffer_; }
   // Whether the values lie in row-major order without gaps.
-  bool contiguous() const noexcept;
+  bool contiguous() const noexcept {
+    int64_t n = 1;
+    for (size_t i = rank(); i-- > 0;) {
+      if (shape_[i] != 1 && strides_[i] != n) return count() == 0;
+      n *= shape_[i];
+    }
+    return true;
+  }
 
   // The first value; the others lie at strides() from it.
   uint8_t* raw() const noexcept { return data_; }
@@ -115,7 +118,10 @@ class Tensor {
 };
 
 // Throws kUsage, naming `operation`, where there is no tensor.
-void check_defined(const Tensor& t, std::string_view operation);
+[[noreturn]] void refuse_undefined(std::string_view operation);
+inline void check_defined(const Tensor& t, std::string_view operation) {
+  if (!t.defined()) refuse_undefined(operation);
+}
 
 // The shape that a wanted one with at most one -1 stands for; throws kUsage where it does not hold `count` values.
 Shape resolve_shape(const Shape& wanted, int64_t count, const Shape& from, std::string_view operation);

@@ -38,10 +38,7 @@ PyObject* in_place(PyObject* a, PyObject* b) noexcept {
       throw nb::type_error(("in place: values of " + std::string(python_name(r.dtype())) + " do not go into an array of " +
                             std::string(python_name(x.dtype()))).c_str());
     }
-    computed(x.count(), [&] {
-      assign(x, r);
-      return Tensor();
-    });
+    computed(x.count(), [&] { assign(x, r); });
     return Py_NewRef(a);
   });
 }
@@ -169,8 +166,9 @@ PyObject* iterate(PyObject* self) noexcept {
 
 nb::object list_of(const Tensor& x) {
   if (x.rank() == 0) return scalar(x);
-  nb::list out;
-  for (int64_t i = 0; i < x.shape()[0]; ++i) out.append(list_of(x.select(0, i)));
+  nb::object out = nb::steal(PyList_New(x.shape()[0]));
+  if (!out.is_valid()) throw nb::python_error();
+  for (int64_t i = 0; i < x.shape()[0]; ++i) PyList_SET_ITEM(out.ptr(), i, list_of(x.select(0, i)).release().ptr());
   return out;
 }
 
@@ -234,7 +232,7 @@ void bind_array(nb::module_& m) {
       {Py_bf_releasebuffer, slot(release_buffer)},
       {0, nullptr}};
 
-  nb::class_<Tensor> array(m, "array", nb::is_final(), nb::type_slots(slots),
+  nb::class_<Tensor> array(m, "array", nb::is_final(), nb::pooled(256), nb::type_slots(slots),
                            "Values of one type with any number of axes. Slices, transposes and reshapes share the values.");
   state().array = reinterpret_cast<PyTypeObject*>(array.ptr());
   array
@@ -249,12 +247,12 @@ void bind_array(nb::module_& m) {
       .def_prop_ro("nbytes", [](const Tensor& x) { return x.bytes(); }, "bytes of all values")
       .def_prop_ro("T", [](const Tensor& x) {
              if (x.rank() != 2) throw Error(Code::kUsage, "T", "shape " + text(x.shape()) + " is no matrix", "mT, or permute_dims()");
-             return x.transpose(0, 1);
-           }, "the transpose of a matrix, a view")
+             return wrap(x.transpose(0, 1));
+           }, nb::sig("def T(self) -> array"), "the transpose of a matrix, a view")
       .def_prop_ro("mT", [](const Tensor& x) {
              if (x.rank() < 2) throw Error(Code::kUsage, "mT", "shape " + text(x.shape()) + " has no two axes");
-             return x.transpose(-2, -1);
-           }, "the last two axes exchanged, a view")
+             return wrap(x.transpose(-2, -1));
+           }, nb::sig("def mT(self) -> array"), "the last two axes exchanged, a view")
       .def("__complex__", &as_complex)
       .def("__repr__", [](const Tensor& x) { return repr(x); })
       .def("__str__", [](const Tensor& x) { return print(x); })

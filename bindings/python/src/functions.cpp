@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "python.h"
@@ -64,7 +65,7 @@ void bind_elementwise(nb::module_& m) {
         nb::arg(), nb::arg("min") = nb::none(), nb::arg("max") = nb::none(), "Values cut to a range; NaN stays NaN.");
   m.def("where", [](const Tensor& condition, nb::handle a, nb::handle b) {
           const Arg x = number_or_array(a, "where"), y = number_or_array(b, "where");
-          return wrap(released([&] { return where(condition, x, y); }));
+          return wrap(computed(std::max({condition.count(), values_of(x), values_of(y)}), [&] { return where(condition, x, y); }));
         }, nb::sig("def where(condition: array, x1: array | complex, x2: array | complex, /) -> array"), "x1 where the condition is true, else x2.");
 }
 
@@ -134,12 +135,13 @@ template <class F>
 void def_making(nb::module_& m, const char* name, const char* like, const char* doc, const char* like_doc, F make) {
   m.def(name, [make](const Ints& shape, const DTypeObject* dtype, const Device& device) {
           check_device(device);
-          return make(dims(shape), dtype_or(dtype, kDefaultFloat));
-        }, nb::arg("shape"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(), Released(), doc);
+          const Shape s = dims(shape);
+          return computed(count(s), [&] { return make(s, dtype_or(dtype, kDefaultFloat)); });
+        }, nb::arg("shape"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(), doc);
   m.def(like, [make](const Tensor& x, const DTypeObject* dtype, const Device& device) {
           check_device(device);
-          return make(x.shape(), dtype_or(dtype, x.dtype()));
-        }, nb::arg("x"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(), Released(), like_doc);
+          return computed(x.count(), [&] { return make(x.shape(), dtype_or(dtype, x.dtype())); });
+        }, nb::arg("x"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(), like_doc);
 }
 
 void bind_creation(nb::module_& m) {
@@ -192,8 +194,8 @@ void bind_creation(nb::module_& m) {
         }, nb::arg("arrays"), nb::kw_only(), nb::arg("indexing") = "xy", "The coordinates of all points of a grid.");
   m.def("astype", [](const Tensor& x, const DTypeObject& dtype, bool copy, const Device& device) {
           check_device(device);
-          return x.dtype() != dtype.type ? to(x, dtype.type) : copy ? clone(x) : x;
-        }, nb::arg("x"), nb::arg("dtype"), nb::kw_only(), nb::arg("copy") = true, nb::arg("device") = nb::none(), Released(),
+          return computed(x.count(), [&] { return x.dtype() != dtype.type ? to(x, dtype.type) : copy ? clone(x) : x; });
+        }, nb::arg("x"), nb::arg("dtype"), nb::kw_only(), nb::arg("copy") = true, nb::arg("device") = nb::none(),
         "The values as another type.");
 }
 

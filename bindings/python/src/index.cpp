@@ -187,7 +187,9 @@ PyObject* subscript(PyObject* self, PyObject* key) noexcept {
 int assign_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept {
   return guarded(-1, [&] {
     if (value == nullptr) throw nb::type_error("index: an array's values cannot be deleted");
-    const Selected s = select(tensor(self), key);
+    const Tensor& x = tensor(self);
+    auto view = simple_view(x, key);
+    const Selected s = view ? Selected{std::move(*view), {}, {}} : select(x, key);
     Tensor converted;
     std::optional<Arg> v = operand(value);
     if (!v) {
@@ -198,12 +200,9 @@ int assign_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept {
       PyErr_SetString(PyExc_OverflowError, ("index: the number does not fit in " + std::string(python_name(s.view.dtype()))).c_str());
       throw nb::python_error();
     }
-    nb::gil_scoped_release free;
-    if (s.places.empty()) {
-      assign(s.view, *v);
-    } else {
-      index_assign(s.view, s.axes, s.places, *v);
-    }
+    computed(s.places.empty() ? s.view.count() : x.count(), [&] {
+      s.places.empty() ? assign(s.view, *v) : index_assign(s.view, s.axes, s.places, *v);
+    });
     return 0;
   });
 }

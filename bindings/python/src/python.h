@@ -57,7 +57,7 @@ std::optional<Arg> operand(PyObject* o);
 // From fewer values on than a change of threads costs, the interpreter's lock is kept.
 inline constexpr int64_t kLockedValues = 2048;
 template <class F>
-Tensor computed(int64_t values, F f) {
+auto computed(int64_t values, F f) {
   if (values <= kLockedValues) return f();
   nb::gil_scoped_release free;
   return f();
