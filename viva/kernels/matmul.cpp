@@ -16,6 +16,7 @@ constexpr int64_t kPanel = 512;        // inner values of a packed panel
 constexpr int64_t kInt32 = INT32_MAX;  // what OpenBLAS counts to
 constexpr double kTask = 1 << 18;      // multiplications that are worth a task
 constexpr int64_t kEnough = 16;        // tiles that keep threads busy
+constexpr int64_t kFewTiles = 4, kTiles = 8;  // of one product of matrices: each packs its operands anew
 constexpr int64_t kLongest = 1 << 16;  // inner values of a stretch of a sum that is cut
 
 // One operand as the tiles read it.
@@ -55,12 +56,23 @@ struct Cut {
 
 int64_t ceil_of(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
+const ProductCode& code_of(DType dtype, Target target) {
+  return is_int(dtype) ? int_product(dtype, target) : float_product(compute_type(dtype));
+}
+
+// What multiplies matrices of this size without a library; null where that is slower.
+SmallProduct small_product(const ProductCode& code, DType dtype, Target target, int64_t m, int64_t n, int64_t k) {
+  if (compute_type(dtype) != dtype) return nullptr;
+  if (dtype == DType::kF32 && std::max({m, n, k}) <= kSmallEdge) return small_f32_product(target);
+  return m <= code.small_work && n <= code.small_work && k <= code.small_work && m * n * k <= code.small_work ? code.small : nullptr;
+}
+
 // `along`: the values of the result lie as those of the matrix that is multiplied by a vector.
 Cut cut(int64_t batch, int64_t m, int64_t n, int64_t k, bool packed, bool along) {
   Cut c{};
   const bool vector = m == 1 || n == 1;
   const double inner = static_cast<double>(k);
-  const double least = vector ? 1 << 18 : 1 << 20, most = vector ? 1 << 19 : 1 << 23;
+  const double least = vector ? 1 << 18 : 1 << 20;
   c.rows = std::min<int64_t>(m, 256);
   c.cols = std::min<int64_t>(n, 1024);
   if (along) {  // whole lines of the matrix, as long as they are: what is cut is the sum
@@ -71,8 +83,12 @@ Cut cut(int64_t batch, int64_t m, int64_t n, int64_t k, bool packed, bool along)
   while (c.rows < m && work() < least) c.rows = std::min(m, 2 * c.rows);
   while (c.cols < n && work() < least) c.cols = std::min(n, 2 * c.cols);
   const int64_t smallest = vector ? 256 : 64;
-  while (!along && batch < kEnough && batch * ceil_of(m, c.rows) * ceil_of(n, c.cols) < kEnough &&
-         work() > most) {
+  const auto divides = [&] {
+    const int64_t tiles = batch * ceil_of(m, c.rows) * ceil_of(n, c.cols);
+    if (vector) return tiles < kEnough && work() > 1 << 19;
+    return (tiles < kFewTiles && work() > 1 << 22) || (tiles < kTiles && work() > 1 << 25);
+  };
+  while (!along && batch < kEnough && divides()) {
     int64_t& longer = c.cols >= 2 * c.rows ? c.cols : c.rows;
     if (longer < 2 * smallest) break;
     longer = (longer / 2 + smallest - 1) / smallest * smallest;
@@ -97,7 +113,7 @@ class Product {
           const Matrices& a, const Matrices& b, uint8_t* out)
       : machine_(machine), batch_(batch), m_(m), n_(n), k_(k), out_(out) {
     const DType compute = compute_type(dtype);
-    code_ = is_int(dtype) ? &int_product(dtype, machine.target()) : &float_product(compute);
+    code_ = &code_of(dtype, machine.target());
     const bool bf16 = dtype == DType::kBF16, vector = m == 1 || n == 1;
     // Kernels that take bf16 as it is: of a vector the matrix only, else both.
     const bool pairs = bf16 && !vector && std::min({m, n, k}) >= 16 && m * n >= (1 << 20) / k &&
@@ -122,7 +138,7 @@ class Product {
     const bool along = n == 1 ? std::abs(a.row_stride) < std::abs(a.col_stride)
                               : m == 1 && std::abs(b.col_stride) < std::abs(b.row_stride);
     cut_ = cut(products_, m, n, k, gemm_ == code_->gemm && (a_.trans == 0 || b_.trans == 0), along);
-    small_ = narrow_ == nullptr && cut_.row_tiles * cut_.col_tiles == 1 && m * n * k <= code_->small_work;
+    if (cut_.row_tiles * cut_.col_tiles == 1) small_ = small_product(*code_, dtype, machine.target(), m, n, k);
     // Values of scratch: a panel of each operand (twice where it is gathered, then converted), a tile of the
     // result.
     room_a_ = a_.trans == 0 ? cut_.rows * cut_.inner * wide_ : 0;
@@ -199,8 +215,8 @@ class Product {
       at_b += static_cast<int64_t>(rest % d) * b_.batch[i];
       rest /= d;
     }
-    if (small_ && partial_ == nullptr) {
-      code_->small(m_, n_, k_, {a_.data + at_a * a_.width, a_.row_stride, a_.col_stride, {}},
+    if (small_ != nullptr && partial_ == nullptr) {
+      small_(m_, n_, k_, {a_.data + at_a * a_.width, a_.row_stride, a_.col_stride, {}},
                    {b_.data + at_b * b_.width, b_.row_stride, b_.col_stride, {}},
                    out_ + product * m_ * n_ * width_);
       return;
@@ -234,7 +250,7 @@ class Product {
   Side a_, b_;
   Convert narrow_ = nullptr;
   Cut cut_;
-  bool small_;
+  SmallProduct small_ = nullptr;
   int64_t room_a_, room_b_, room_raw_, room_c_;
 };
 
@@ -249,9 +265,9 @@ void matmul(const Machine& machine, DType dtype, const Shape& batch, int64_t m, 
     std::memset(out, 0, static_cast<size_t>(values) * bytes(dtype));
     return;
   }
-  if (batch.empty() && m * n <= 4096 && k <= 4096 && compute_type(dtype) == dtype) {
-    const ProductCode& code = is_int(dtype) ? int_product(dtype, machine.target()) : float_product(dtype);
-    if (m * n * k <= code.small_work) return code.small(m, n, k, a, b, out);
+  if (batch.empty()) {
+    const SmallProduct small = small_product(code_of(dtype, machine.target()), dtype, machine.target(), m, n, k);
+    if (small != nullptr) return small(m, n, k, a, b, out);
   }
   Product(machine, dtype, batch, m, n, k, a, b, out).run();
 }

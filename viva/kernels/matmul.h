@@ -43,6 +43,9 @@ struct ProductCode {
 // For f32, f64, complex and integers.
 const ProductCode& float_product(DType compute) noexcept;
 const ProductCode& int_product(DType dtype, Target target) noexcept;
+// f32 of at most kSmallEdge rows, columns and terms.
+inline constexpr int64_t kSmallEdge = 48;
+SmallProduct small_f32_product(Target target) noexcept;
 // A bf16 matrix and a dense f32 vector (m or n is 1) -> f32.
 Gemm bf16_times_vector(Target target) noexcept;
 // bf16 matrices -> f32, and whether this is faster here than to widen them.
