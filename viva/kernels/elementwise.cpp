@@ -16,6 +16,7 @@ constexpr size_t kStripBytes = 16 * 1024;       // of each operand at a time
 constexpr size_t kPieceBytes = 2048;            // of it: so little that reading, computing and writing run side by side
 constexpr int64_t kTile = 64;                   // columns of such a tile
 constexpr int64_t kTileAhead = 16;              // columns that are fetched ahead
+constexpr int64_t kPanel = 8;                   // tiles of a panel, which goes along the columns: both sides reuse their pages
 constexpr int64_t kTask = 64 * 1024;            // values that are worth a task of their own
 constexpr size_t kMost = 4;                     // operands, the result included
 
@@ -28,6 +29,7 @@ struct Plan {
   int64_t rows = 1, cols = 1;           // of a block
   int64_t blocks[kMaxRank];         // along each axis
   int64_t block_count = 1;
+  bool tiled = false;  // an operand runs across the others
 };
 
 Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
@@ -81,6 +83,7 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
         if (std::abs(p.stride[k][a]) != unit) continue;
         p.across = a;
         p.cols = std::min(p.shape[last], kTile);
+        p.tiled = true;
       }
     }
     // Short rows are taken together: a call for a few values costs more than they do.
@@ -137,12 +140,14 @@ class Pass {
   void run(int64_t first, int64_t end) const {
     Strips strips;
     int64_t index[kMaxRank];
-    for (size_t a = p_.rank, i = static_cast<size_t>(first); a-- > 0;) {
-      index[a] = static_cast<int64_t>(i % static_cast<size_t>(p_.blocks[a]));
-      i /= static_cast<size_t>(p_.blocks[a]);
-    }
-    for (int64_t b = first; b < end; ++b) {
+    place(first, index);
+    for (int64_t b = first; b < end;) {
       block(index, strips);
+      if (++b == end) break;
+      if (p_.tiled) {
+        place(b, index);
+        continue;
+      }
       for (size_t a = p_.rank; a-- > 0;) {
         if (++index[a] < p_.blocks[a]) break;
         index[a] = 0;
@@ -152,6 +157,22 @@ class Pass {
   }
 
  private:
+  // Which block the b-th is.
+  void place(int64_t b, int64_t* index) const {
+    const size_t last = p_.rank - 1;
+    const int64_t rows = p_.blocks[p_.across], cols = p_.blocks[last], inside = b % (rows * cols);
+    if (p_.tiled) {
+      const int64_t first = inside / (kPanel * cols) * kPanel, height = std::min(kPanel, rows - first), at = inside - first * cols;
+      index[p_.across] = first + at % height;
+      index[last] = at / height;
+      b /= rows * cols;
+    }
+    for (size_t a = p_.rank; a-- > 0;) {
+      if (p_.tiled && (a == last || a == p_.across)) continue;
+      index[a] = b % p_.blocks[a];
+      b /= p_.blocks[a];
+    }
+  }
   void block(const int64_t* index, Strips& s) const {
     const size_t last = p_.rank - 1;
     const int64_t r0 = p_.across == last ? 0 : index[p_.across] * p_.rows, c0 = index[last] * p_.cols;

@@ -1,7 +1,7 @@
-// F32 functions on one value or on lanes (lanes-inl.h), without calls or fused products: every target gives the same bits. What
+// F32 functions on one value or on lanes (floats-inl.h), without calls or fused products: every target gives the same bits. What
 // is common takes a short way, all else the whole one; where both serve they agree. The coefficients are least-maximum fits of
 // our own; errors are those that elementwise_test measures.
-#include "viva/kernels/lanes-inl.h"
+#include "viva/kernels/floats-inl.h"
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
