@@ -10,7 +10,7 @@
 // number of lanes, blocks of one chunk in order, chunks in a fixed tree: the bits depend neither on threads nor on the target.
 namespace viva::kernels {
 
-enum class ReduceResult : uint8_t { Same, Sum, Mean, Index, Count, Bool };
+enum class ReduceResult : uint8_t { Same, Value, Sum, Mean, Index, Count, Bool };
 
 enum class ReduceId : uint8_t {
 #define VIVA_REDUCTION_PART(NAME, TYPES, RESULT, DOC) NAME,

@@ -404,12 +404,4 @@ std::vector<Tensor> meshgrid(const std::vector<Tensor>& lines, bool matrix_order
   return out;
 }
 
-std::vector<Tensor> unstack(const Tensor& x, int64_t axis) {
-  check_defined(x, "unstack");
-  const int64_t a = static_cast<int64_t>(axis_of(axis, x.rank(), "unstack"));
-  std::vector<Tensor> out;
-  for (int64_t i = 0; i < x.size(a); ++i) out.push_back(x.select(a, i));
-  return out;
-}
-
 }  // namespace viva

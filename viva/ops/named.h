@@ -180,13 +180,9 @@ VIVA_INLINE inline Named<T, A...> contiguous(const Named<T, A...>& x) {
   }
 VIVA_NAMED_FOLD(sum)
 VIVA_NAMED_FOLD(prod)
-VIVA_NAMED_FOLD(mean)
-VIVA_NAMED_FOLD(min)
-VIVA_NAMED_FOLD(max)
-VIVA_NAMED_FOLD(any)
-VIVA_NAMED_FOLD(all)
-VIVA_NAMED_FOLD(count_nonzero)
-VIVA_NAMED_FOLD(logsumexp)
+#define VIVA_REDUCTION(NAME, TYPES, RESULT, DOC) VIVA_NAMED_FOLD(NAME)
+#include "viva/kernels/reductions.inc"
+#undef VIVA_REDUCTION
 #undef VIVA_NAMED_FOLD
 template <class... R, class T, class... A>
 VIVA_INLINE inline auto var(const Named<T, A...>& x, double correction = 0) {

@@ -6,6 +6,16 @@
 
 namespace viva {
 
+namespace {
+
+// A view takes more memory than a value, and an axis that was expanded has as many as one likes.
+void check_views(int64_t n, const Tensor& x, std::string_view operation) {
+  constexpr int64_t kMost = int64_t{1} << 22;
+  if (n > kMost) throw Error(Code::kUsage, operation, fmt::format("{} views of shape {}", n, text(x.shape())), fmt::format("at most {}", kMost));
+}
+
+}  // namespace
+
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis) {
   check_defined(x, "split");
   const size_t a = axis_of(axis, x.rank(), "split");
@@ -29,11 +39,21 @@ std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis) {
   const size_t a = axis_of(axis, x.rank(), "split");
   const int64_t n = x.shape()[a];
   if (size <= 0) throw Error(Code::kUsage, "split", fmt::format("parts of size {} along axis {} of shape {}", size, a, text(x.shape())), "1 or more");
+  check_views(n / size, x, "split");
   std::vector<Tensor> out;
   for (int64_t at = 0; at < n || out.empty(); at += std::min(size, n - at)) {
     out.push_back(x.narrow(axis, at, std::min(size, n - at)));
     if (n == 0) break;
   }
+  return out;
+}
+
+std::vector<Tensor> unstack(const Tensor& x, int64_t axis) {
+  check_defined(x, "unstack");
+  const int64_t a = static_cast<int64_t>(axis_of(axis, x.rank(), "unstack"));
+  check_views(x.size(a), x, "unstack");
+  std::vector<Tensor> out;
+  for (int64_t i = 0; i < x.size(a); ++i) out.push_back(x.select(a, i));
   return out;
 }
 

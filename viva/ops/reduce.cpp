@@ -55,13 +55,6 @@ Tensor summed(ReduceId id, const Tensor& x, const Axes& axes, bool keepdims, std
   return run(id, x, axes.bits(x.rank(), operation), keepdims, 0, dtype);
 }
 
-Tensor folded(ReduceId id, const Tensor& x, const Axes& axes, bool keepdims, double param = 0) {
-  const std::string_view operation = kernels::info(id).name;
-  check_defined(x, operation);
-  check_type(id, x.dtype(), operation);
-  return run(id, x, axes.bits(x.rank(), operation), keepdims, param);
-}
-
 // Throws where a result would be of no values.
 void check_values(const Tensor& x, uint32_t axes, std::string_view operation) {
   bool none = false, results = true;
@@ -71,13 +64,13 @@ void check_values(const Tensor& x, uint32_t axes, std::string_view operation) {
   if (none && results) throw Error(Code::kUsage, operation, fmt::format("no values along an axis of shape {}", text(x.shape())));
 }
 
-Tensor extreme(ReduceId id, const Tensor& x, const Axes& axes, bool keepdims) {
+Tensor folded(ReduceId id, const Tensor& x, const Axes& axes, bool keepdims, double param = 0) {
   const std::string_view operation = kernels::info(id).name;
   check_defined(x, operation);
   check_type(id, x.dtype(), operation);
   const uint32_t bits = axes.bits(x.rank(), operation);
-  check_values(x, bits, operation);
-  return run(id, x, bits, keepdims);
+  if (kernels::info(id).result == ReduceResult::Value) check_values(x, bits, operation);
+  return run(id, x, bits, keepdims, param);
 }
 
 Tensor place_of(ReduceId id, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
@@ -102,19 +95,17 @@ uint32_t Axes::bits(size_t rank, std::string_view operation) const {
   return bits;
 }
 
+#define VIVA_REDUCTION(NAME, TYPES, RESULT, DOC) \
+  Tensor NAME(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::NAME, x, axes, keepdims); }
+#include "viva/kernels/reductions.inc"
+#undef VIVA_REDUCTION
+
 Tensor sum(const Tensor& x, const Axes& axes, bool keepdims, std::optional<DType> dtype) { return summed(ReduceId::sum, x, axes, keepdims, dtype); }
 Tensor prod(const Tensor& x, const Axes& axes, bool keepdims, std::optional<DType> dtype) { return summed(ReduceId::prod, x, axes, keepdims, dtype); }
-Tensor mean(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::mean, x, axes, keepdims); }
 Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdims) { return folded(ReduceId::var, x, axes, keepdims, correction); }
 Tensor std(const Tensor& x, const Axes& axes, double correction, bool keepdims) { return folded(ReduceId::std, x, axes, keepdims, correction); }
-Tensor min(const Tensor& x, const Axes& axes, bool keepdims) { return extreme(ReduceId::min, x, axes, keepdims); }
-Tensor max(const Tensor& x, const Axes& axes, bool keepdims) { return extreme(ReduceId::max, x, axes, keepdims); }
 Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims) { return place_of(ReduceId::argmin, x, axis, keepdims); }
 Tensor argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims) { return place_of(ReduceId::argmax, x, axis, keepdims); }
-Tensor any(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::any, x, axes, keepdims); }
-Tensor all(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::all, x, axes, keepdims); }
-Tensor count_nonzero(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::count_nonzero, x, axes, keepdims); }
-Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdims) { return folded(ReduceId::logsumexp, x, axes, keepdims); }
 
 Tensor norm(const Tensor& x, double ord, const Axes& axes, bool keepdims) {
   check_defined(x, "norm");

@@ -1,3 +1,5 @@
+#include <nanobind/stl/pair.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -259,6 +261,20 @@ void bind_manipulation(nb::module_& m) {
         nb::arg("x"), nb::arg("shift"), nb::kw_only(), nb::arg("axis") = nb::none(), Released(), "The values moved round along axes.");
   m.def("tile", [](const Tensor& x, const Ints& repetitions) { return tile(x, dims(repetitions)); }, nb::arg("x"), nb::arg("repetitions"),
         Released(), "The array several times along each axis.");
+  using Pairs = std::vector<std::pair<int64_t, int64_t>>;
+  m.def("pad", [](const Tensor& x, const Pairs& widths, const std::string& mode, nb::handle value) {
+          const auto known = {std::pair("constant", PadMode::kConstant), {"reflect", PadMode::kReflect}, {"replicate", PadMode::kReplicate}, {"circular", PadMode::kCircular}};
+          const auto* how = std::find_if(known.begin(), known.end(), [&](const auto& k) { return k.first == mode; });
+          if (how == known.end()) throw Error(Code::kUsage, "pad", "mode \"" + mode + "\"", "\"constant\", \"reflect\", \"replicate\" or \"circular\"");
+          const Arg v = number_or_array(value, "pad");
+          return released([&] { return pad(x, widths, how->second, v); });
+        }, nb::arg("x"), nb::arg("widths"), nb::kw_only(), nb::arg("mode") = "constant", nb::arg("value") = 0,
+        "More values around: (before, after) for each of the last axes. \"reflect\" mirrors without the edge, \"replicate\" repeats it, \"circular\" goes round.");
+  m.def("split", [](const Tensor& x, const Ints& sizes, int64_t axis) {
+          return tuple_of(sizes.index() == 0 ? split(x, std::get<0>(sizes), axis) : split(x, std::get<1>(sizes), axis));
+        }, nb::arg("x"), nb::arg("sizes"), nb::kw_only(), nb::arg("axis") = 0, "Views of one size, the last of what is left, or of the given sizes.");
+  m.def("chunk", [](const Tensor& x, int64_t parts, int64_t axis) { return tuple_of(chunk(x, parts, axis)); }, nb::arg("x"), nb::arg("parts"),
+        nb::kw_only(), nb::arg("axis") = 0, "Views: at most so many, equal but for the last.");
   m.def("diff", [](const Tensor& x, int64_t axis, int64_t n, const Tensor* prepend, const Tensor* append) {
           std::vector<Tensor> parts;
           if (prepend != nullptr) parts.push_back(*prepend);
@@ -278,6 +294,17 @@ void bind_places(nb::module_& m) {
         }, nb::arg("x"), nb::arg("indices"), nb::kw_only(), nb::arg("axis") = nb::none(), Released(), "Slices along an axis.");
   m.def("take_along_axis", &take_along_axis, nb::arg("x"), nb::arg("indices"), nb::kw_only(), nb::arg("axis") = -1, Released(),
         "A value along the axis for each of the places.");
+  m.def("gather", &gather, nb::arg("x"), nb::arg("indices"), nb::kw_only(), nb::arg("axis"), Released(),
+        "A value along the axis for each of the places, as torch's: they may be fewer than x has along the other axes.");
+  const auto def_scatter = [&](const char* name, auto verb, const char* doc) {
+    m.def(name, [=](const Tensor& x, const Tensor& indices, nb::handle values, int64_t axis) {
+            const Arg v = number_or_array(values, name);
+            return released([&] { return verb(x, indices, v, axis); });
+          }, nb::arg("x"), nb::arg("indices"), nb::arg("values"), nb::kw_only(), nb::arg("axis"), doc);
+  };
+  def_scatter("scatter", &scatter, "A copy of x with the values at the places along the axis, the way back from gather; of several for one the last stays.");
+  def_scatter("scatter_add", &scatter_add, "A copy of x with the values added at the places along the axis, in order.");
+  m.def("masked_select", &masked_select, nb::arg("x"), nb::arg("mask"), Released(), "The values where the mask is true, in order; both are stretched to one shape.");
   m.def("nonzero", [](const Tensor& x) { return tuple_of(released([&] { return nonzero(x); })); }, nb::arg("x"),
         "The places of what is not 0: an array for each axis.");
   m.def("searchsorted", [](const Tensor& x1, const Tensor& x2, const std::string& side, const Tensor* sorter) {

@@ -282,6 +282,7 @@ NB_MODULE(_core, m) {
   bind_linalg(m);
   bind_packed(m);
   bind_conv(m);
+  bind_random(m);
   const double pi = std::acos(-1.0);
   m.attr("e") = std::exp(1.0);
   m.attr("pi") = pi;

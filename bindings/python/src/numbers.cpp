@@ -12,13 +12,11 @@ void bind_reductions(nb::module_& m) {
     const char *name, *doc;
     Tensor (*verb)(const Tensor&, const Axes&, bool);
   };
-  const Row rows[] = {{"mean", "The mean along axes.", &viva::mean},
-                      {"min", "The smallest along axes; NaN where one is.", &viva::min},
-                      {"max", "The largest along axes; NaN where one is.", &viva::max},
-                      {"any", "Whether one along axes is not 0.", &viva::any},
-                      {"all", "Whether none along axes is 0.", &viva::all},
-                      {"count_nonzero", "How many along axes are not 0.", &viva::count_nonzero},
-                      {"logsumexp", "log(sum(exp(x))) along axes without overflow.", &viva::logsumexp}};
+  const Row rows[] = {
+#define VIVA_REDUCTION(NAME, TYPES, RESULT, DOC) {#NAME, "Along axes: " DOC ".", &viva::NAME},
+#include "viva/kernels/reductions.inc"
+#undef VIVA_REDUCTION
+  };
   for (const Row& row : rows) {
     m.def(row.name, [verb = row.verb](const Tensor& x, const AxisOrAxes& axis, bool keepdims) { return verb(x, axes_of(axis), keepdims); },
           nb::arg("x"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(), row.doc);
@@ -97,9 +95,18 @@ void bind_metrics(nb::module_& m) {
   m.def("cosine", [](const Tensor& a, const Tensor& b, const AxisOrAxes& axis, bool keepdims) { return cosine(a, b, axis ? axes_of(axis) : Axes(-1), keepdims); },
         nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(),
         "The cosine of the angle between vectors along an axis, by default the last.");
+  m.def("psnr", [](const Tensor& a, const Tensor& b, double peak, const AxisOrAxes& axis, bool keepdims) { return psnr(a, b, peak, axes_of(axis), keepdims); },
+        nb::arg("x1"), nb::arg("x2"), nb::arg("peak") = 1.0, nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(),
+        "10 log10(peak^2 / mse), peak being the largest value that there can be.");
   m.def("percentile", [](const Tensor& x, double q, const AxisOrAxes& axis, bool keepdims) { return percentile(x, q, axes_of(axis), keepdims); },
         nb::arg("x"), nb::arg("q"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(),
         "The value that q percent of the values are not above.");
+  m.def("outlier_share", [](const Tensor& x, double times, const AxisOrAxes& axis, bool keepdims) { return outlier_share(x, times, axes_of(axis), keepdims); },
+        nb::arg("x"), nb::arg("times") = 6.0, nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(),
+        "The share of values with |x| > times * std(x).");
+  m.def("share_above", [](const Tensor& x, double threshold, const AxisOrAxes& axis, bool keepdims) { return share_above(x, threshold, axes_of(axis), keepdims); },
+        nb::arg("x"), nb::arg("threshold"), nb::kw_only(), nb::arg("axis") = nb::none(), nb::arg("keepdims") = false, Released(),
+        "The share of values with |x| > threshold.");
 }
 
 void bind_normalization(nb::module_& m) {

@@ -119,6 +119,7 @@ void bind_numbers(nb::module_& m);
 void bind_linalg(nb::module_& m);
 void bind_packed(nb::module_& m);
 void bind_conv(nb::module_& m);
+void bind_random(nb::module_& m);
 void bind_dtypes(nb::module_& m);
 
 // Sets the Python exception for the C++ one that is being handled.

@@ -310,3 +310,83 @@ def test_pooling():
     assert viva.global_avg_pool(x).tolist() == [[[[7.5]]]]
     with pytest.raises(ValueError, match="max_pool2d"):
         viva.max_pool2d(x, 9)
+
+
+def test_random_numbers_follow_the_seed():
+    a, b = viva.random.Generator(7), viva.random.Generator(7)
+    x = viva.random.uniform(a, (3, 5), -1, 2, dtype=viva.float64)
+    assert x.shape == (3, 5) and x.dtype is viva.float64 and np.all((np.asarray(x) >= -1) & (np.asarray(x) < 2))
+    assert np.array_equal(x, viva.random.uniform(b, (3, 5), -1, 2, dtype=viva.float64))
+    assert a.counter == b.counter > 0 and a.seed == 7 and a.stream == 0
+    assert not np.array_equal(viva.random.normal(a, 4), viva.random.normal(viva.random.Generator(7), 4))
+    again = viva.random.Generator(7, counter=b.counter)
+    assert np.array_equal(viva.random.normal(again, 4), viva.random.normal(b, 4))
+    assert not np.array_equal(viva.random.normal(a.split(0), 4), viva.random.normal(a.split(1), 4))
+    assert sorted(np.asarray(viva.random.permutation(a, 100)).tolist()) == list(range(100))
+    n = np.asarray(viva.random.integers(a, 1000, 3, 5, dtype=viva.int8))
+    assert n.dtype == np.int8 and set(n.tolist()) == {3, 4}
+    assert viva.random.bernoulli(a, 10, 1).tolist() == [True] * 10
+    q = np.asarray(viva.random.orthogonal(a, (3, 5), gain=2, dtype=viva.float64))
+    assert np.allclose(q @ q.T, 4 * np.eye(3))
+    for name in ("xavier_uniform", "xavier_normal", "he_uniform", "he_normal"):
+        w = np.asarray(getattr(viva.random, name)(a, (200, 100), gain=3, dtype=viva.float64))
+        assert abs(w.std() - 3 * (2 / 300 if name[0] == "x" else 1 / 100) ** 0.5) < 0.01
+    with pytest.raises(ValueError, match="uniform"):
+        viva.random.uniform(a, 3, 2, 1)
+    with pytest.raises(ValueError, match="fan"):
+        viva.random.he_normal(a, (3, 3), fan="both")
+
+
+def test_threads_share_a_generator():
+    g, parts = viva.random.Generator(1), []
+    threads = [threading.Thread(target=lambda: parts.append(np.asarray(viva.random.uniform(g, 5000)))) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    whole = np.asarray(viva.random.uniform(viva.random.Generator(1), 20000)).reshape(4, 5000)
+    assert sorted(p.tolist() for p in parts) == sorted(whole.tolist())
+
+
+def test_moving_values():
+    n = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    x = viva.asarray(n)
+    assert np.array_equal(viva.pad(x, [(1, 2), (0, 3)], value=7), np.pad(n, [(1, 2), (0, 3)], constant_values=7))
+    for mode, theirs in {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}.items():
+        assert np.array_equal(viva.pad(x, [(1, 2), (2, 3)], mode=mode), np.pad(n, [(1, 2), (2, 3)], mode=theirs))
+    assert np.array_equal(viva.pad(x, [(1, 0)]), np.pad(n, [(0, 0), (1, 0)]))
+    with pytest.raises(ValueError, match='pad: mode "wrap"'):
+        viva.pad(x, [(1, 1)], mode="wrap")
+    for ours, theirs in ((viva.split(x, 3, axis=1), np.split(n, [3], axis=1)), (viva.split(x, [1, 0, 2]), np.split(n, [1, 1])), (viva.chunk(x, 2), np.split(n, [2]))):
+        assert isinstance(ours, tuple) and len(ours) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(ours, theirs))
+        assert all(np.shares_memory(np.asarray(a), n) for a in ours if a.size)
+    with pytest.raises(ValueError, match="split"):
+        viva.split(x, [1, 1])
+    for many in (viva.unstack, lambda x: viva.split(x, 1), lambda x: viva.chunk(x, 2**40)):
+        with pytest.raises(ValueError, match="views"):
+            many(viva.broadcast_to(x, (2**40, 3, 4)))
+
+
+def test_places():
+    n = np.arange(12).reshape(3, 4)
+    x, at = viva.asarray(n), np.array([[0, 2, 2], [1, 0, 2]])
+    assert np.array_equal(viva.gather(x, viva.asarray(at), axis=0), np.take_along_axis(n[:, :3], at, 0))
+    want = n.copy()
+    np.put_along_axis(want[:, :3], at, -1, 0)
+    assert np.array_equal(viva.scatter(x, viva.asarray(at), -1, axis=0), want)
+    want = n.copy()
+    np.add.at(want, (at, np.arange(3)), np.arange(6).reshape(2, 3))
+    assert np.array_equal(viva.scatter_add(x, viva.asarray(at), viva.reshape(viva.arange(6), (2, 3)), axis=0), want)
+    assert np.array_equal(x, n)
+    assert np.array_equal(viva.masked_select(x, x % 3 == 1), n[n % 3 == 1])
+    with pytest.raises((ValueError, IndexError), match="gather"):
+        viva.gather(x, viva.asarray([[3]]), axis=0)
+
+
+def test_metrics_of_errors():
+    r = np.random.default_rng(0)
+    a, b = r.normal(size=(5, 300)), r.normal(size=(5, 300))
+    x, y = viva.asarray(a), viva.asarray(b)
+    assert np.allclose(viva.psnr(x, y, 2.0, axis=1), 10 * np.log10(4 / ((a - b) ** 2).mean(1)))
+    assert np.allclose(viva.outlier_share(x, 2, axis=1), (np.abs(a) > 2 * a.std(1, keepdims=True)).mean(1))
+    assert float(viva.share_above(x, 1.5)) == pytest.approx((np.abs(a) > 1.5).mean())

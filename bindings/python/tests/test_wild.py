@@ -70,7 +70,7 @@ def anything(r):
         return tuple(r.choice([array(r), r.choice(PLAIN), slice(None), None, ...]) for _ in range(r.randrange(4)))
     if k < 0.52:
         return r.choice([itself, deep, iter, lambda: viva.pack(viva.ones((4, 64)), "q4_0"), lambda: viva.array.__new__(viva.array),
-                         lambda: viva.packed.__new__(viva.packed), lambda: iter([1, 2])])
+                         lambda: viva.packed.__new__(viva.packed), viva.random.Generator, lambda: iter([1, 2])])
     return r.choice(PLAIN)
 
 
@@ -85,12 +85,12 @@ def given(r):
 
 
 def callables():
-    for module in (viva, viva.linalg):
+    for module in (viva, viva.linalg, viva.random):
         for name in sorted(dir(module)):
             f = getattr(module, name)
             if callable(f) and not name.startswith("_") and not name.endswith("_result"):
                 yield module.__name__ + "." + name, f
-    for cls in (viva.array, viva.packed, viva.dtype):
+    for cls in (viva.array, viva.packed, viva.dtype, viva.random.Generator):
         for name in sorted(dir(cls)):
             f = getattr(cls, name)
             if callable(f) and f is not getattr(object, name, None) and not isinstance(f, type) and not hasattr(object, name):

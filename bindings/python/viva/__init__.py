@@ -16,7 +16,7 @@ import sys as _sys
 
 from . import _core
 from ._core import *  # noqa: F401,F403
-from ._core import linalg  # noqa: F401
+from ._core import linalg, random  # noqa: F401
 from ._info import __array_namespace_info__  # noqa: F401
 
 __array_api_version__ = "2024.12"
@@ -29,3 +29,4 @@ def clip(x, /, min=None, max=None):
 
 
 _sys.modules[__name__ + ".linalg"] = linalg
+_sys.modules[__name__ + ".random"] = random
