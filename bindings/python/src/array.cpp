@@ -88,22 +88,27 @@ const Tensor& single(PyObject* self, const char* what) {
   return x;
 }
 
+// A value in memory as a number of Python; null where there is no memory for it.
+template <class T>
+PyObject* number(const uint8_t* at) {
+  const T v = *reinterpret_cast<const T*>(at);
+  if constexpr (std::is_same_v<T, bool>) {
+    return PyBool_FromLong(v);
+  } else if constexpr (std::is_integral_v<T>) {
+    return std::is_signed_v<T> ? PyLong_FromLongLong(static_cast<long long>(v)) : PyLong_FromUnsignedLongLong(static_cast<unsigned long long>(v));
+  } else if constexpr (std::is_same_v<T, std::complex<float>> || std::is_same_v<T, std::complex<double>>) {
+    return PyComplex_FromDoubles(static_cast<double>(v.real()), static_cast<double>(v.imag()));
+  } else {
+    return PyFloat_FromDouble(element_cast<T, double>(v));
+  }
+}
+
+// The only value of x.
 nb::object scalar(const Tensor& x) {
-  nb::object out;
-  with_element(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    if constexpr (std::is_same_v<T, bool>) {
-      out = nb::bool_(x.item<bool>());
-    } else if constexpr (std::is_integral_v<T>) {
-      out = nb::int_(x.item<T>());
-    } else if constexpr (std::is_same_v<T, std::complex<float>> || std::is_same_v<T, std::complex<double>>) {
-      const auto v = x.item<std::complex<double>>();
-      out = nb::steal(PyComplex_FromDoubles(v.real(), v.imag()));
-    } else {
-      out = nb::float_(x.item<double>());
-    }
-  });
-  return out;
+  PyObject* out = nullptr;
+  with_element(x.dtype(), [&](auto zero) { out = number<decltype(zero)>(x.raw()); });
+  if (out == nullptr) throw nb::python_error();
+  return nb::steal(out);
 }
 
 int truth(PyObject* self) noexcept {
@@ -164,19 +169,67 @@ PyObject* iterate(PyObject* self) noexcept {
   });
 }
 
-nb::object list_of(const Tensor& x) {
-  if (x.rank() == 0) return scalar(x);
-  nb::object out = nb::steal(PyList_New(x.shape()[0]));
-  if (!out.is_valid()) throw nb::python_error();
-  for (int64_t i = 0; i < x.shape()[0]; ++i) PyList_SET_ITEM(out.ptr(), i, list_of(x.select(0, i)).release().ptr());
-  return out;
+template <class T>
+PyObject* list_from(const Tensor& x, size_t axis, const uint8_t* at) {
+  if (axis == x.rank()) return number<T>(at);
+  const int64_t n = x.shape()[axis], step = x.strides()[axis] * static_cast<int64_t>(sizeof(T));
+  PyObject* list = PyList_New(n);
+  if (list == nullptr) return nullptr;
+  for (int64_t i = 0; i < n; ++i, at += step) {
+    PyObject* item = list_from<T>(x, axis + 1, at);
+    if (item == nullptr) {
+      Py_DECREF(list);
+      return nullptr;
+    }
+    PyList_SET_ITEM(list, i, item);
+  }
+  return list;
 }
 
-nb::tuple tuple_of(const Dims& d) {
-  nb::object t = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(d.size())));
-  for (size_t i = 0; i < d.size(); ++i) PyTuple_SET_ITEM(t.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromLongLong(d[i]));
-  return nb::borrow<nb::tuple>(t);
+nb::object list_of(const Tensor& x) {
+  PyObject* out = nullptr;
+  with_element(x.dtype(), [&](auto zero) { out = list_from<decltype(zero)>(x, 0, x.raw()); });
+  if (out == nullptr) throw nb::python_error();
+  return nb::steal(out);
 }
+
+PyObject* tuple_of(const Dims& d) {
+  nb::object t = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(d.size())));
+  if (!t.is_valid()) return nullptr;
+  for (size_t i = 0; i < d.size(); ++i) {
+    PyObject* n = PyLong_FromLongLong(d[i]);
+    if (n == nullptr) return nullptr;
+    PyTuple_SET_ITEM(t.ptr(), static_cast<Py_ssize_t>(i), n);
+  }
+  return t.release().ptr();
+}
+
+PyObject* matrix_transpose(const Tensor& x) {
+  if (x.rank() != 2) throw Error(Code::kUsage, "T", "shape " + text(x.shape()) + " is no matrix", "mT, or permute_dims()");
+  return wrap(x.transpose(0, 1)).release().ptr();
+}
+PyObject* last_two(const Tensor& x) {
+  if (x.rank() < 2) throw Error(Code::kUsage, "mT", "shape " + text(x.shape()) + " has no two axes");
+  return wrap(x.transpose(-2, -1)).release().ptr();
+}
+
+// Attributes are read by the interpreter itself, without a call through nanobind; what type checkers read of them is in
+// stub.pat.
+template <PyObject* (*kRead)(const Tensor&)>
+PyObject* attribute(PyObject* self, void*) noexcept {
+  return guarded<PyObject*>(nullptr, [&] { return kRead(tensor(self)); });
+}
+PyGetSetDef kAttributes[] = {
+    {"dtype", attribute<[](const Tensor& x) { return dtype_object(x.dtype()).release().ptr(); }>, nullptr, "type of the values", nullptr},
+    {"device", attribute<[](const Tensor&) { return PyUnicode_FromString("cpu"); }>, nullptr, "where the values are: \"cpu\"", nullptr},
+    {"shape", attribute<[](const Tensor& x) { return tuple_of(x.shape()); }>, nullptr, "sizes, outermost axis first", nullptr},
+    {"strides", attribute<[](const Tensor& x) { return tuple_of(x.strides()); }>, nullptr, "steps along the axes, in values", nullptr},
+    {"ndim", attribute<[](const Tensor& x) { return PyLong_FromSize_t(x.rank()); }>, nullptr, "number of axes", nullptr},
+    {"size", attribute<[](const Tensor& x) { return PyLong_FromLongLong(x.count()); }>, nullptr, "number of values", nullptr},
+    {"nbytes", attribute<[](const Tensor& x) { return PyLong_FromUnsignedLongLong(x.bytes()); }>, nullptr, "bytes of all values", nullptr},
+    {"T", attribute<&matrix_transpose>, nullptr, "the transpose of a matrix, a view", nullptr},
+    {"mT", attribute<&last_two>, nullptr, "the last two axes exchanged, a view", nullptr},
+    {}};
 
 template <class F>
 void* slot(F* f) {
@@ -228,6 +281,7 @@ void bind_array(nb::module_& m) {
       {Py_tp_iter, slot(iterate)},
       {Py_tp_richcompare, slot(compare)},
       {Py_tp_hash, slot(PyObject_HashNotImplemented)},
+      {Py_tp_getset, kAttributes},
       {Py_bf_getbuffer, slot(get_buffer)},
       {Py_bf_releasebuffer, slot(release_buffer)},
       {0, nullptr}};
@@ -238,21 +292,6 @@ void bind_array(nb::module_& m) {
   array
       .def("__init__", [](Tensor* self, nb::handle values, const DTypeObject* dtype) { new (self) Tensor(as_tensor(values, maybe(dtype), true)); },
            nb::arg("values"), nb::arg("dtype") = nb::none())
-      .def_prop_ro("dtype", [](const Tensor& x) { return dtype_object(x.dtype()); }, "type of the values")
-      .def_prop_ro("device", [](const Tensor&) { return "cpu"; }, "where the values are: \"cpu\"")
-      .def_prop_ro("shape", [](const Tensor& x) { return tuple_of(x.shape()); }, "sizes, outermost axis first")
-      .def_prop_ro("strides", [](const Tensor& x) { return tuple_of(x.strides()); }, "steps along the axes, in values")
-      .def_prop_ro("ndim", [](const Tensor& x) { return x.rank(); }, "number of axes")
-      .def_prop_ro("size", [](const Tensor& x) { return x.count(); }, "number of values")
-      .def_prop_ro("nbytes", [](const Tensor& x) { return x.bytes(); }, "bytes of all values")
-      .def_prop_ro("T", [](const Tensor& x) {
-             if (x.rank() != 2) throw Error(Code::kUsage, "T", "shape " + text(x.shape()) + " is no matrix", "mT, or permute_dims()");
-             return wrap(x.transpose(0, 1));
-           }, nb::sig("def T(self) -> array"), "the transpose of a matrix, a view")
-      .def_prop_ro("mT", [](const Tensor& x) {
-             if (x.rank() < 2) throw Error(Code::kUsage, "mT", "shape " + text(x.shape()) + " has no two axes");
-             return wrap(x.transpose(-2, -1));
-           }, nb::sig("def mT(self) -> array"), "the last two axes exchanged, a view")
       .def("__complex__", &as_complex)
       .def("__repr__", [](const Tensor& x) { return repr(x); })
       .def("__str__", [](const Tensor& x) { return print(x); })

@@ -91,10 +91,29 @@ Tensor copied(const uint8_t* data, DType type, const Shape& shape, const Strides
   return out;
 }
 
-// Somebody's values as an array that shares them where it may and can; `release` is called when the last view is gone, and
-// not where this throws.
+// The duty to give somebody's memory back, once, whatever happens on the way.
+class Lease {
+ public:
+  explicit Lease(std::function<void()> release) : release_(std::move(release)) {}
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  ~Lease() {
+    if (release_) release_();
+  }
+  // From now on the last view has it.
+  BufferPtr keep(uint8_t* data, int64_t bytes) {
+    BufferPtr buffer = BufferPtr::wrap(machine(), data, static_cast<uint64_t>(bytes), release_);
+    release_ = nullptr;
+    return buffer;
+  }
+
+ private:
+  std::function<void()> release_;
+};
+
+// Somebody's values as an array that shares them where it may and can.
 Tensor shared(uint8_t* data, DType type, const Shape& shape, const Strides& byte_strides, bool read_only, std::optional<bool> copy,
-              std::function<void()> release) {
+              Lease& lease) {
   const int64_t width = static_cast<int64_t>(bytes(type));
   count(shape);
   const size_t align = static_cast<size_t>(is_complex(type) ? width / 2 : width);
@@ -108,55 +127,43 @@ Tensor shared(uint8_t* data, DType type, const Shape& shape, const Strides& byte
     strides[i] /= width;
   }
   for (size_t i = 0; i < shape.size() && !empty; ++i) span += (shape[i] - 1) * std::abs(strides[i]) * width;
-  if (empty) {
-    Tensor none(machine(), shape, type);
-    release();
-    return none;
-  }
+  if (empty) return {machine(), shape, type};
   if (copy.value_or(false) || odd || read_only) {
     if (!copy.value_or(true)) {
       PyErr_SetString(PyExc_ValueError, odd ? "asarray: the values are not aligned and cannot be shared (copy=None copies them)"
                                             : "asarray: the values are read-only and cannot be shared (copy=None copies them)");
       throw nb::python_error();
     }
-    Tensor out = copied(data, type, shape, byte_strides);
-    release();
-    return out;
+    return copied(data, type, shape, byte_strides);
   }
-  return {BufferPtr::wrap(machine(), data, static_cast<uint64_t>(span), std::move(release)), data, type, shape, strides};
+  return {lease.keep(data, span), data, type, shape, strides};
 }
 
 template <class Managed>
 Tensor imported(Managed* m, bool read_only, std::optional<bool> copy) {
-  // The producer's deleter may touch Python objects.
-  const auto release = [m] {
+  Lease lease([m] {
     if (m->deleter == nullptr || !Py_IsInitialized()) return;
-    const nb::gil_scoped_acquire lock;
+    const nb::gil_scoped_acquire lock;  // the producer's deleter may touch Python objects
     m->deleter(m);
-  };
-  try {
-    const DLTensor& t = m->tensor;
-    if (t.device.type != kCpu && t.device.type != kCudaHost) {
-      PyErr_SetString(PyExc_BufferError, "from_dlpack: the values are not on the CPU");
-      throw nb::python_error();
-    }
-    std::optional<DType> type;
-    for (const DLCode& c : kCodes) {
-      if (c.code == t.dtype.code && info(c.type).bits == t.dtype.bits && t.dtype.lanes == 1) type = c.type;
-    }
-    if (!type) {
-      PyErr_SetString(PyExc_BufferError, "from_dlpack: there is no such type of values here");
-      throw nb::python_error();
-    }
-    const size_t rank = static_cast<size_t>(t.ndim);
-    const Shape shape(std::span<const int64_t>(t.shape, rank));
-    Strides strides = t.strides == nullptr ? row_major(shape) : Strides(std::span<const int64_t>(t.strides, rank));
-    for (int64_t& s : strides) s *= static_cast<int64_t>(bytes(*type));
-    return shared(static_cast<uint8_t*>(t.data) + t.byte_offset, *type, shape, strides, read_only, copy, release);
-  } catch (...) {
-    if (m->deleter != nullptr) m->deleter(m);
-    throw;
+  });
+  const DLTensor& t = m->tensor;
+  if (t.device.type != kCpu && t.device.type != kCudaHost) {
+    PyErr_SetString(PyExc_BufferError, "from_dlpack: the values are not on the CPU");
+    throw nb::python_error();
   }
+  std::optional<DType> type;
+  for (const DLCode& c : kCodes) {
+    if (c.code == t.dtype.code && info(c.type).bits == t.dtype.bits && t.dtype.lanes == 1) type = c.type;
+  }
+  if (!type) {
+    PyErr_SetString(PyExc_BufferError, "from_dlpack: there is no such type of values here");
+    throw nb::python_error();
+  }
+  const size_t rank = static_cast<size_t>(t.ndim);
+  const Shape shape(std::span<const int64_t>(t.shape, rank));
+  Strides strides = t.strides == nullptr ? row_major(shape) : Strides(std::span<const int64_t>(t.strides, rank));
+  for (int64_t& s : strides) s *= static_cast<int64_t>(bytes(*type));
+  return shared(static_cast<uint8_t*>(t.data) + t.byte_offset, *type, shape, strides, read_only, copy, lease);
 }
 
 // ---- the buffer protocol ----
@@ -189,29 +196,26 @@ std::optional<DType> type_of_format(const char* text, Py_ssize_t width) {
 }
 
 Tensor from_buffer(PyObject* object, std::optional<bool> copy) {
-  auto view = std::make_shared<Py_buffer>();
-  if (PyObject_GetBuffer(object, view.get(), PyBUF_FULL_RO) != 0) throw nb::python_error();
-  const auto release = [view] {
+  auto held = std::make_unique<Py_buffer>();
+  if (PyObject_GetBuffer(object, held.get(), PyBUF_FULL_RO) != 0) throw nb::python_error();
+  const Py_buffer* view = held.get();
+  // A plain pointer, which a std::function holds without the heap.
+  Lease lease([view = held.release()] {
     if (!Py_IsInitialized()) return;
     const nb::gil_scoped_acquire lock;
-    PyBuffer_Release(view.get());
-  };
+    PyBuffer_Release(view);
+    delete view;
+  });
   const auto type = type_of_format(view->format, view->itemsize);
   if (!type) {
     const std::string format = view->format == nullptr ? "" : view->format;
-    release();
     throw nb::type_error(("asarray: no array holds values of the format \"" + format + "\"").c_str());
   }
-  try {
-    const size_t rank = static_cast<size_t>(view->ndim);
-    Shape shape(rank, 0);
-    Strides strides(rank, 0);
-    for (size_t i = 0; i < rank; ++i) shape[i] = view->shape[i], strides[i] = view->strides[i];
-    return shared(static_cast<uint8_t*>(view->buf), *type, shape, strides, view->readonly != 0, copy, release);
-  } catch (...) {
-    release();
-    throw;
-  }
+  const size_t rank = static_cast<size_t>(view->ndim);
+  Shape shape(rank, 0);
+  Strides strides(rank, 0);
+  for (size_t i = 0; i < rank; ++i) shape[i] = view->shape[i], strides[i] = view->strides[i];
+  return shared(static_cast<uint8_t*>(view->buf), *type, shape, strides, view->readonly != 0, copy, lease);
 }
 
 // ---- numbers and nested sequences ----
@@ -358,12 +362,12 @@ Tensor as_tensor(nb::handle object, std::optional<DType> dtype, std::optional<bo
   } else {
     return from_sequence(object, dtype);  // says what is wrong
   }
-  nb::gil_scoped_release free;
   if (dtype && *dtype != t->dtype()) {
     if (!copy.value_or(true)) throw Error(Code::kUsage, "asarray", "values of another type are copied", "copy=None, or copy=True");
-    return to(*t, *dtype);
+    return computed(t->count(), [&] { return to(*t, *dtype); });
   }
-  return copy.value_or(false) && !fresh ? clone(*t) : *t;
+  if (copy.value_or(false) && !fresh) return computed(t->count(), [&] { return clone(*t); });
+  return std::move(*t);
 }
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) noexcept {

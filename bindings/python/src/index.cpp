@@ -163,11 +163,27 @@ std::optional<Tensor> simple_view(const Tensor& x, PyObject* key) {
   return Tensor(x.buffer(), x.raw() + (none ? 0 : offset * static_cast<int64_t>(bytes(x.dtype()))), x.dtype(), shape, strides);
 }
 
+// The value that a key of numbers alone names; null for any other key.
+uint8_t* value_at(const Tensor& x, PyObject* key) {
+  PyObject* const* items = PyTuple_Check(key) ? &PyTuple_GET_ITEM(key, 0) : &key;
+  const Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1;
+  if (static_cast<size_t>(n) != x.rank()) return nullptr;
+  int64_t offset = 0;
+  for (size_t i = 0; i < x.rank(); ++i) {
+    if (!PyLong_CheckExact(items[i])) return nullptr;
+    const int64_t size = x.shape()[i], wanted = whole(items[i]), k = wanted < 0 ? wanted + size : wanted;
+    if (k < 0 || k >= size) return nullptr;  // the long way says so
+    offset += k * x.strides()[i];
+  }
+  return x.raw() + offset * static_cast<int64_t>(bytes(x.dtype()));
+}
+
 }  // namespace
 
 PyObject* subscript(PyObject* self, PyObject* key) noexcept {
   return guarded<PyObject*>(nullptr, [&] {
     const Tensor& x = tensor(self);
+    if (uint8_t* at = value_at(x, key)) return wrap(Tensor(x.buffer(), at, x.dtype(), Shape(), Strides())).release().ptr();
     if (auto view = simple_view(x, key)) return wrap(std::move(*view)).release().ptr();
     if (is_array(key) && tensor(key).dtype() == DType::kBool && x.rank() != 0 && tensor(key).shape() == x.shape()) {
       const Tensor& mask = tensor(key);
@@ -188,10 +204,16 @@ int assign_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept {
   return guarded(-1, [&] {
     if (value == nullptr) throw nb::type_error("index: an array's values cannot be deleted");
     const Tensor& x = tensor(self);
+    std::optional<Arg> v = operand(value);
+    if (v && v->tensor() == nullptr && v->fits(x.dtype())) {
+      if (uint8_t* at = value_at(x, key)) {
+        v->write(at, x.dtype());
+        return 0;
+      }
+    }
     auto view = simple_view(x, key);
     const Selected s = view ? Selected{std::move(*view), {}, {}} : select(x, key);
     Tensor converted;
-    std::optional<Arg> v = operand(value);
     if (!v) {
       converted = as_tensor(value, std::nullopt, std::nullopt);
       v = Arg(converted);
