@@ -311,6 +311,17 @@ TEST(conv, values_of_torch) {
     EXPECT_EQ(y.values<float>(), (std::vector<float>{-0.75f, 0.5f, 0, -0.75f, 0.25f, -0.25f, 0.5f, 0.25f}));
   }
   {
+    const MaxPool y = max_pool2d_with_indices(saw(m, {1, 1, 5, 7}), 3, {.stride = 2, .padding = 1, .ceil_mode = true});
+    EXPECT_EQ(y.indices.shape(), Shape({1, 1, 3, 4}));
+    EXPECT_EQ(y.values.values<float>(), (std::vector<float>{1, 2, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2}));
+    EXPECT_EQ(y.indices.values<int64_t>(), (std::vector<int64_t>{8, 9, 4, 13, 14, 9, 19, 19, 29, 24, 24, 34}));
+  }
+  {
+    const Tensor y = avg_pool2d(saw(m, {1, 1, 5, 7}), {2, 4}, {.stride = 3, .padding = {1, 2}, .ceil_mode = true});
+    EXPECT_EQ(y.shape(), Shape({1, 1, 2, 3}));
+    EXPECT_EQ(y.values<float>(), (std::vector<float>{-0.375f, 0.25f, -0.125f, -0.125f, -0.125f, -0.25f}));
+  }
+  {
     const Tensor y = adaptive_avg_pool2d(saw(m, {1, 1, 6, 5}), {4, 3});
     EXPECT_EQ(y.shape(), Shape({1, 1, 4, 3}));
     EXPECT_EQ(y.values<float>(), (std::vector<float>{-1.5f, 0, 1.5f, -1.5f, 0, 1.5f, -1.5f, 0, 1.5f, -1.5f, 0, 1.5f}));
@@ -323,11 +334,15 @@ TEST(conv, values_of_torch) {
 }
 
 // A slow pool of one value at a time.
-Tensor twin_pool(const Tensor& x, Two kernel, const PoolOptions& o, bool max) {
+Tensor twin_pool(const Tensor& x, Two kernel, const PoolOptions& o, bool max, std::vector<int64_t>* places = nullptr) {
   const auto v = x.values<double>();
   const Shape s = x.shape();
   const Two stride = o.stride.width == 0 ? kernel : o.stride, dilation = max ? o.dilation : Two(1);
-  const auto size = [](int64_t n, int64_t pad, int64_t k, int64_t d, int64_t step) { return (n + 2 * pad - (k - 1) * d - 1) / step + 1; };
+  const auto size = [&](int64_t n, int64_t pad, int64_t k, int64_t d, int64_t step) {
+    int64_t count = 0;
+    for (int64_t at = -pad; o.ceil_mode ? at < n && at - step + (k - 1) * d + 1 < n + pad : at + (k - 1) * d < n + pad; at += step) ++count;
+    return count;
+  };
   const Tensor y(x.machine(), {s[0], s[1], size(s[2], o.padding.height, kernel.height, dilation.height, stride.height),
                                size(s[3], o.padding.width, kernel.width, dilation.width, stride.width)}, DType::kF64);
   double* to = y.data<double>();
@@ -335,18 +350,21 @@ Tensor twin_pool(const Tensor& x, Two kernel, const PoolOptions& o, bool max) {
     for (int64_t c = 0; c < s[1]; ++c) {
       for (int64_t r = 0; r < y.shape()[2]; ++r) {
         for (int64_t q = 0; q < y.shape()[3]; ++q) {
-          double best = -INFINITY, sum = 0, found = 0;
+          double best = -INFINITY, sum = 0, found = 0, padded = 0;
+          int64_t place = -1;
           for (int64_t i = 0; i < kernel.height; ++i) {
             for (int64_t j = 0; j < kernel.width; ++j) {
               const int64_t row = r * stride.height + i * dilation.height - o.padding.height, col = q * stride.width + j * dilation.width - o.padding.width;
+              padded += row < s[2] + o.padding.height && col < s[3] + o.padding.width;
               if (row < 0 || row >= s[2] || col < 0 || col >= s[3]) continue;
               const double a = v[at4(s, n, c, row, col)];
-              best = a > best || std::isnan(a) ? a : best;
+              if (place == -1 || a > best || std::isnan(a)) best = a, place = row * s[3] + col;
               sum += a;
               ++found;
             }
           }
-          *to++ = max ? best : sum / (o.count_include_pad ? static_cast<double>(kernel.height * kernel.width) : found);
+          *to++ = max ? best : sum / (o.count_include_pad ? padded : found);
+          if (places != nullptr) places->push_back(place);
         }
       }
     }
@@ -376,6 +394,7 @@ TEST(pool, twin_over_shapes_strides_and_types) {
     if (r.below(3) != 0) o.stride = Two(r.in(1, 7), r.in(1, 4));
     o.padding = {r.in(0, kernel.height / 2), r.in(0, kernel.width / 2)};
     o.count_include_pad = r.below(2) == 0;
+    o.ceil_mode = r.below(2) == 0;
     const Shape shape{r.in(0, 3), r.in(0, 4), kernel.height + r.in(0, 15), kernel.width + r.in(0, 40)};
     const uint64_t seed = r.bits();
     const std::string what = std::to_string(round) + " " + std::string(name(type)) + text(shape);
@@ -386,13 +405,17 @@ TEST(pool, twin_over_shapes_strides_and_types) {
       if (x.count() != 0 && round % 3 == 0) assign(x.select(0, 0).select(0, 0).select(0, 0).select(0, 0), round % 2 == 0 ? NAN : -INFINITY);
       PoolOptions dilated = o;
       if (shape[2] > 2 * kernel.height && shape[3] > 2 * kernel.width) dilated.dilation = 2;
-      const std::vector<Tensor> got = {max_pool2d(x, kernel, dilated), avg_pool2d(x, kernel, o)};
+      const MaxPool both = max_pool2d_with_indices(x, kernel, dilated);
+      const std::vector<Tensor> got = {max_pool2d(x, kernel, dilated), avg_pool2d(x, kernel, o), both.values, both.indices};
       if (first.empty()) {
-        expect_near(got[0], twin_pool(x, kernel, dilated, true), 0, what);
+        std::vector<int64_t> places;
+        expect_near(got[0], twin_pool(x, kernel, dilated, true, &places), 0, what);
+        expect_near(got[2], got[0], 0, what);
+        EXPECT_EQ(got[3].values<int64_t>(), places) << what;
         expect_near(got[1], twin_pool(x, kernel, o, false), 4 * precision(type), what);
         first = got;
       }
-      for (size_t i = 0; i < 2; ++i) expect_same_bits(got[i], first[i], what);
+      for (size_t i = 0; i < got.size(); ++i) expect_same_bits(got[i], first[i], what);
       if (HasFatalFailure()) return;
     }
   }

@@ -208,6 +208,14 @@ const Row kRows[] = {
     {"conv_transpose1d", kRealFloat, [](const In& i) { return Results{conv_transpose1d(i.tensor({3, 6, 40}, 1), i.tensor({6, 4, 5}, 2), {}, {.stride = 2})}; }},
     {"max_pool2d", kRealFloat, [](const In& i) { return Results{max_pool2d(i.plane(), {3, 2}), max_pool2d(i.plane(), 3, {.stride = 1, .padding = 1})}; }},
     {"max_pool1d", kRealFloat, [](const In& i) { return Results{max_pool1d(i.tensor({3, 6, 40}, 1), 3)}; }},
+    {"max_pool2d_with_indices", kRealFloat, [](const In& i) {
+       const MaxPool p = max_pool2d_with_indices(i.plane(), 3, {.stride = 2, .padding = 1, .ceil_mode = true});
+       return Results{p.values, p.indices};
+     }},
+    {"max_pool1d_with_indices", kRealFloat, [](const In& i) {
+       const MaxPool p = max_pool1d_with_indices(i.tensor({3, 6, 40}, 1), 3);
+       return Results{p.values, p.indices};
+     }},
     {"avg_pool2d", kRealFloat, [](const In& i) { return Results{avg_pool2d(i.plane(), {3, 2}), avg_pool2d(i.plane(), 3, {.stride = 1, .padding = 1})}; }},
     {"avg_pool1d", kRealFloat, [](const In& i) { return Results{avg_pool1d(i.tensor({3, 6, 40}, 1), 3)}; }},
     {"adaptive_max_pool2d", kRealFloat, [](const In& i) { return Results{adaptive_max_pool2d(i.plane(), {5, 11})}; }},
@@ -305,7 +313,7 @@ INSTANTIATE_TEST_SUITE_P(Targets, EveryVerb, testing::Range(size_t{0}, std::size
 TEST(EveryVerb, IsInOneOfTheLists) {
   std::set<std::string> rows;
   for (const Row& r : kRows) rows.insert(r.name);
-  const std::regex verb("(?:inline )?(?:Tensor|void|Packed|std::vector<Tensor>|TopK|Unique|Histogram|QR|SVD|Eigh|SignLogDet|LeastSquares) ([a-z][a-z0-9_]*)\\(.*");
+  const std::regex verb("(?:inline )?(?:Tensor|void|Packed|std::vector<Tensor>|TopK|MaxPool|Unique|Histogram|QR|SVD|Eigh|SignLogDet|LeastSquares) ([a-z][a-z0-9_]*)\\(.*");
   std::set<std::string> seen;
   for (const char* page : {"ops", "arrange", "conv", "linalg", "metrics", "packed", "random", "reduce"}) {
     std::ifstream text(VIVA_SOURCE "/viva/ops/" + std::string(page) + ".h");

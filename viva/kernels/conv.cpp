@@ -210,9 +210,11 @@ void conv_transpose(const Machine& machine, DType dtype, const ConvShape& s, con
   (dtype == DType::kF64 ? &conv_of<double> : &conv_of<float>)(machine, s, x, weights, bias, y, true);
 }
 
-void pool(const Machine& machine, DType dtype, Pool kind, const ConvShape& s, const void* x, void* y) {
-  over_planes(machine, dtype, s, x, y,
-              [&](const PlaneCode& code, const void* from, void* line, void* to) { code.pool(kind, s, from, line, to); });
+void pool(const Machine& machine, DType dtype, Pool kind, const ConvShape& s, const void* x, void* y, int64_t* places) {
+  over_planes(machine, dtype, s, x, y, [&](const PlaneCode& code, const void* from, void* line, void* to) {
+    if (places == nullptr) return code.pool(kind, s, from, line, to);
+    code.max_places(s, from, to, places + (static_cast<uint8_t*>(to) - static_cast<uint8_t*>(y)) / static_cast<ptrdiff_t>(bytes(dtype)));
+  });
 }
 void adaptive_pool(const Machine& machine, DType dtype, bool max, const ConvShape& s, const void* x, void* y) {
   over_planes(machine, dtype, s, x, y,

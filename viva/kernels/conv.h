@@ -26,8 +26,8 @@ bool conv_onednn(const Machine& machine, const ConvShape& s, const float* x, con
                  bool transpose);
 
 enum class Pool { kMax, kAverage, kAverageInside };  // the last divides by the values that are not padding
-// f32 or f64; c == o.
-void pool(const Machine& machine, DType dtype, Pool kind, const ConvShape& s, const void* x, void* y);
+// f32 or f64; c == o. With `places` (n, o, oh, ow), of kMax: where in its plane each value is.
+void pool(const Machine& machine, DType dtype, Pool kind, const ConvShape& s, const void* x, void* y, int64_t* places = nullptr);
 // Windows from floor(i h / oh) to ceil((i + 1) h / oh).
 void adaptive_pool(const Machine& machine, DType dtype, bool max, const ConvShape& s, const void* x, void* y);
 
@@ -37,6 +37,7 @@ struct PlaneCode {
   void (*depthwise)(const ConvShape& s, const void* x, const void* weights, const void* bias, void* y) noexcept;
   // `line`: room for w values.
   void (*pool)(Pool kind, const ConvShape& s, const void* x, void* line, void* y) noexcept;
+  void (*max_places)(const ConvShape& s, const void* x, void* y, int64_t* places) noexcept;
   void (*adaptive)(bool max, const ConvShape& s, const void* x, void* line, void* y) noexcept;
 };
 const PlaneCode& plane_code(DType dtype, Target target) noexcept;  // f32 or f64

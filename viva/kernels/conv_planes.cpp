@@ -180,17 +180,17 @@ void pool_rows(Pool kind, const ConvShape& s, const T* x, T* line, T* y) {
     join_rows<T, kMax>(x, s.w, begin, end, s.dh, line);
     along(s, line, y);
     if (kMax) continue;
-    if (kind == Pool::kAverage) {
-      const T by = static_cast<T>(s.taps());
+    // What counts lies in x, or in x with its padding, of which a last window may be partly outside.
+    const bool padded = kind == Pool::kAverage;
+    const auto counted = [padded](int64_t start, int64_t kernel, int64_t size, int64_t before, int64_t after) {
+      return std::min(start + kernel, size + (padded ? after : 0)) - std::max(start, padded ? -before : 0);
+    };
+    const int64_t rows = counted(at, s.kh, s.h, s.top, s.bottom), room = s.w + s.left + s.right - s.kw;
+    const int64_t whole = !padded || room < 0 ? 0 : std::min(s.ow, room / s.sw + 1);
+    const T by = static_cast<T>(rows * s.kw);
 #pragma GCC ivdep
-      for (int64_t i = 0; i < s.ow; ++i) y[i] /= by;
-    } else {
-      const int64_t rows = std::max<int64_t>(0, end - begin);
-      for (int64_t i = 0; i < s.ow; ++i) {
-        const int64_t from = std::max<int64_t>(0, i * s.sw - s.left), to = std::min(s.w, i * s.sw - s.left + s.kw);
-        y[i] /= static_cast<T>(rows * (to - from));
-      }
-    }
+    for (int64_t i = 0; i < whole; ++i) y[i] /= by;
+    for (int64_t i = whole; i < s.ow; ++i) y[i] /= static_cast<T>(rows * counted(i * s.sw - s.left, s.kw, s.w, s.left, s.right));
   }
 }
 
@@ -198,6 +198,30 @@ template <class T>
 void pool(Pool kind, const ConvShape& s, const void* x, void* line, void* y) noexcept {
   const auto rows = kind == Pool::kMax ? &pool_rows<T, true> : &pool_rows<T, false>;
   rows(kind, s, static_cast<const T*>(x), static_cast<T*>(line), static_cast<T*>(y));
+}
+
+// Also where they are: of equal ones the first, of NaNs the last.
+template <class T>
+void max_places(const ConvShape& s, const void* x_, void* y_, int64_t* places) noexcept {
+  const T* x = static_cast<const T*>(x_);
+  T* y = static_cast<T*>(y_);
+  const auto first = [](int64_t start, int64_t step) { return start >= 0 ? start : start + (-start + step - 1) / step * step; };
+  for (int64_t r = 0; r < s.oh; ++r) {
+    const int64_t top = r * s.sh - s.top, bottom = std::min(s.h, top + (s.kh - 1) * s.dh + 1);
+    for (int64_t k = 0; k < s.ow; ++k) {
+      const int64_t left = k * s.sw - s.left, right = std::min(s.w, left + (s.kw - 1) * s.dw + 1), from = first(left, s.dw);
+      T best = none<T, true>();
+      int64_t place = first(top, s.dh) * s.w + from;
+      for (int64_t i = first(top, s.dh); i < bottom; i += s.dh) {
+        for (int64_t j = from; j < right; j += s.dw) {
+          const T v = x[i * s.w + j];
+          if ((v > best) | (v != v)) best = v, place = i * s.w + j;
+        }
+      }
+      *y++ = best;
+      *places++ = place;
+    }
+  }
 }
 
 template <class T, bool kMax>
@@ -224,7 +248,7 @@ void adaptive(bool max, const ConvShape& s, const void* x, void* line, void* y) 
 }
 
 template <class T>
-constexpr PlaneCode kCode = {&depthwise<T>, &pool<T>, &adaptive<T>};
+constexpr PlaneCode kCode = {&depthwise<T>, &pool<T>, &max_places<T>, &adaptive<T>};
 
 }  // namespace
 

@@ -55,9 +55,16 @@ struct PoolOptions {
   Two padding = 0;                // at most half of the kernel
   Two dilation = 1;               // of max_pool only
   bool count_include_pad = true;  // of avg_pool: zeros of the padding count as values
+  bool ceil_mode = false;         // also a last window that is partly outside, where it begins over x or the padding before it
 };
 Tensor max_pool2d(const Tensor& x, Two kernel, const PoolOptions& options = {});  // NaN where one is
 Tensor max_pool1d(const Tensor& x, Two kernel, const PoolOptions& options = {});
+// Also where each value is in its plane, row * width + column; of equal ones the first, of NaNs the last.
+struct MaxPool {
+  Tensor values, indices;  // i64
+};
+MaxPool max_pool2d_with_indices(const Tensor& x, Two kernel, const PoolOptions& options = {});
+MaxPool max_pool1d_with_indices(const Tensor& x, Two kernel, const PoolOptions& options = {});
 Tensor avg_pool2d(const Tensor& x, Two kernel, const PoolOptions& options = {});
 Tensor avg_pool1d(const Tensor& x, Two kernel, const PoolOptions& options = {});
 Tensor adaptive_max_pool2d(const Tensor& x, Two size);  // to (..., height, width), windows as equal as can be

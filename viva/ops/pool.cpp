@@ -25,7 +25,16 @@ Tensor over_planes(const Tensor& given, size_t directions, std::string_view oper
   return unplaned(to(y, given.dtype()), given, directions);
 }
 
-Tensor pool(const Tensor& given, Two kernel, const PoolOptions& o, size_t directions, bool max, std::string_view operation) {
+// As many windows as begin over x or the padding before it, the last of which may be partly outside.
+int64_t windows_up(const Axis& a, int64_t size, std::string_view operation, std::string_view shapes) {
+  check_axis(a, operation, shapes);
+  const int64_t over = size + a.before + a.after - a.reach();  // both small beside 2^63
+  if (over + a.stride - 1 < 0) return windows(a, size, operation, shapes);  // tells what is wrong
+  const int64_t n = (over + a.stride - 1) / a.stride + 1;
+  return (n - 1) * a.stride >= size + a.before ? n - 1 : n;
+}
+
+Tensor pool(const Tensor& given, Two kernel, const PoolOptions& o, size_t directions, bool max, std::string_view operation, Tensor* places = nullptr) {
   const auto sizes = [&](ConvShape& s, std::string_view shapes) {
     const Two stride(o.stride.height == 0 ? kernel.height : o.stride.height, o.stride.width == 0 ? kernel.width : o.stride.width),
         dilation = max ? o.dilation : Two(1);
@@ -36,7 +45,7 @@ Tensor pool(const Tensor& given, Two kernel, const PoolOptions& o, size_t direct
       if (padding > a.reach() / 2) {
         throw Error(Code::kUsage, operation, fmt::format("padding {} of a window of {}, for {}", padding, a.reach(), shapes), "at most half of it");
       }
-      return windows(a, size, operation, shapes);
+      return o.ceil_mode ? windows_up(a, size, operation, shapes) : windows(a, size, operation, shapes);
     };
     if (directions == 2) {
       s.kh = kernel.height, s.sh = stride.height, s.dh = dilation.height, s.top = s.bottom = o.padding.height;
@@ -50,9 +59,18 @@ Tensor pool(const Tensor& given, Two kernel, const PoolOptions& o, size_t direct
       throw Error(Code::kUsage, operation, fmt::format("dilation ({}, {}) for {}", o.dilation.height, o.dilation.width, shapes), "1: averages have none");
   };
   const kernels::Pool kind = max ? kernels::Pool::kMax : o.count_include_pad ? kernels::Pool::kAverage : kernels::Pool::kAverageInside;
-  return over_planes(given, directions, operation, sizes, [&](const ConvShape& s, const Tensor& x, const Tensor& y) {
-    kernels::pool(given.machine(), x.dtype(), kind, s, x.raw(), y.raw());
+  const Tensor out = over_planes(given, directions, operation, sizes, [&](const ConvShape& s, const Tensor& x, const Tensor& y) {
+    if (places != nullptr) *places = Tensor(given.machine(), y.shape(), DType::kI64);
+    kernels::pool(given.machine(), x.dtype(), kind, s, x.raw(), y.raw(), places == nullptr ? nullptr : places->data<int64_t>());
   });
+  if (places != nullptr) *places = places->defined() ? reshape(*places, out.shape()) : Tensor(given.machine(), out.shape(), DType::kI64);
+  return out;
+}
+
+MaxPool with_indices(const Tensor& x, Two kernel, const PoolOptions& o, size_t directions, std::string_view operation) {
+  MaxPool p;
+  p.values = pool(x, kernel, o, directions, true, operation, &p.indices);
+  return p;
 }
 
 Tensor adaptive(const Tensor& given, Two size, bool max, std::string_view operation) {
@@ -73,6 +91,8 @@ Tensor adaptive(const Tensor& given, Two size, bool max, std::string_view operat
 
 Tensor max_pool2d(const Tensor& x, Two kernel, const PoolOptions& options) { return pool(x, kernel, options, 2, true, "max_pool2d"); }
 Tensor max_pool1d(const Tensor& x, Two kernel, const PoolOptions& options) { return pool(x, kernel, options, 1, true, "max_pool1d"); }
+MaxPool max_pool2d_with_indices(const Tensor& x, Two kernel, const PoolOptions& options) { return with_indices(x, kernel, options, 2, "max_pool2d_with_indices"); }
+MaxPool max_pool1d_with_indices(const Tensor& x, Two kernel, const PoolOptions& options) { return with_indices(x, kernel, options, 1, "max_pool1d_with_indices"); }
 Tensor avg_pool2d(const Tensor& x, Two kernel, const PoolOptions& options) { return pool(x, kernel, options, 2, false, "avg_pool2d"); }
 Tensor avg_pool1d(const Tensor& x, Two kernel, const PoolOptions& options) { return pool(x, kernel, options, 1, false, "avg_pool1d"); }
 Tensor adaptive_max_pool2d(const Tensor& x, Two size) { return adaptive(x, size, true, "adaptive_max_pool2d"); }

@@ -60,20 +60,29 @@ void bind_conv_transpose(nb::module_& m, const char* name, ConvTranspose verb, c
 
 using PoolVerb = Tensor (*)(const Tensor&, Two, const PoolOptions&);
 void bind_max_pool(nb::module_& m, const char* name, PoolVerb verb) {
-  m.def(name, [=](const Tensor& x, const Ints& kernel, const MaybeInts& stride, const Ints& pads, const Ints& dilation) {
-          const PoolOptions o{.stride = two_or(stride, 0, name), .padding = two(pads, name), .dilation = two(dilation, name)};
+  m.def(name, [=](const Tensor& x, const Ints& kernel, const MaybeInts& stride, const Ints& pads, const Ints& dilation, bool ceil_mode) {
+          const PoolOptions o{.stride = two_or(stride, 0, name), .padding = two(pads, name), .dilation = two(dilation, name), .ceil_mode = ceil_mode};
           const Two size = two(kernel, name);
           return released([&] { return verb(x, size, o); });
         }, nb::arg("x"), nb::arg("kernel_size"), nb::kw_only(), nb::arg("stride") = nb::none(), nb::arg("padding") = 0, nb::arg("dilation") = 1,
-        "The greatest value of each window; NaN where one is.");
+        nb::arg("ceil_mode") = false, "The greatest value of each window; NaN where one is.");
+}
+void bind_max_pool_with_indices(nb::module_& m, const char* name, MaxPool (*verb)(const Tensor&, Two, const PoolOptions&), const Named& named) {
+  m.def(name, [=](const Tensor& x, const Ints& kernel, const MaybeInts& stride, const Ints& pads, const Ints& dilation, bool ceil_mode) {
+          const PoolOptions o{.stride = two_or(stride, 0, name), .padding = two(pads, name), .dilation = two(dilation, name), .ceil_mode = ceil_mode};
+          const Two size = two(kernel, name);
+          MaxPool p = released([&] { return verb(x, size, o); });
+          return named({std::move(p.values), std::move(p.indices)});
+        }, nb::arg("x"), nb::arg("kernel_size"), nb::kw_only(), nb::arg("stride") = nb::none(), nb::arg("padding") = 0, nb::arg("dilation") = 1,
+        nb::arg("ceil_mode") = false, "The greatest value of each window, and where it is in its plane: row * width + column.");
 }
 void bind_avg_pool(nb::module_& m, const char* name, PoolVerb verb) {
-  m.def(name, [=](const Tensor& x, const Ints& kernel, const MaybeInts& stride, const Ints& pads, bool count_include_pad) {
-          const PoolOptions o{.stride = two_or(stride, 0, name), .padding = two(pads, name), .count_include_pad = count_include_pad};
+  m.def(name, [=](const Tensor& x, const Ints& kernel, const MaybeInts& stride, const Ints& pads, bool count_include_pad, bool ceil_mode) {
+          const PoolOptions o{.stride = two_or(stride, 0, name), .padding = two(pads, name), .count_include_pad = count_include_pad, .ceil_mode = ceil_mode};
           const Two size = two(kernel, name);
           return released([&] { return verb(x, size, o); });
         }, nb::arg("x"), nb::arg("kernel_size"), nb::kw_only(), nb::arg("stride") = nb::none(), nb::arg("padding") = 0,
-        nb::arg("count_include_pad") = true, "The mean of each window.");
+        nb::arg("count_include_pad") = true, nb::arg("ceil_mode") = false, "The mean of each window.");
 }
 void bind_adaptive_pool(nb::module_& m, const char* name, Tensor (*verb)(const Tensor&, Two), const char* doc) {
   m.def(name, [=](const Tensor& x, const Ints& size) {
@@ -94,6 +103,9 @@ void bind_conv(nb::module_& m) {
                       "The gradient of conv2d: each value of x spreads weights (channels, out / groups, height, width).");
   bind_max_pool(m, "max_pool1d", &max_pool1d);
   bind_max_pool(m, "max_pool2d", &max_pool2d);
+  const Named with_indices(m, "max_pool_result", "values indices");
+  bind_max_pool_with_indices(m, "max_pool1d_with_indices", &max_pool1d_with_indices, with_indices);
+  bind_max_pool_with_indices(m, "max_pool2d_with_indices", &max_pool2d_with_indices, with_indices);
   bind_avg_pool(m, "avg_pool1d", &avg_pool1d);
   bind_avg_pool(m, "avg_pool2d", &avg_pool2d);
   bind_adaptive_pool(m, "adaptive_avg_pool2d", &adaptive_avg_pool2d, "Means of windows as equal as can be, to (..., height, width).");

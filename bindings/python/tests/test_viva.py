@@ -305,6 +305,11 @@ def test_pooling():
     line = viva.asarray([[[1.0, 5.0, 2.0, 4.0]]])
     assert viva.max_pool1d(line, 2, stride=1).tolist() == [[[5, 5, 4]]]
     assert viva.avg_pool1d(line, 2).tolist() == [[[3, 3]]]
+    assert viva.max_pool2d(x, 3, ceil_mode=True).tolist() == [[[[10, 11], [14, 15]]]]
+    assert viva.avg_pool1d(line, 3, ceil_mode=True).shape == (1, 1, 2)
+    pooled = viva.max_pool2d_with_indices(x, 2)
+    assert pooled.values.tolist() == [[[[5, 7], [13, 15]]]] and pooled.indices.tolist() == [[[[5, 7], [13, 15]]]]
+    assert viva.max_pool1d_with_indices(line, 2).indices.tolist() == [[[1, 3]]]
     assert viva.adaptive_avg_pool2d(x, 2).tolist() == viva.avg_pool2d(x, 2).tolist()
     assert viva.adaptive_max_pool2d(x, (1, 2)).tolist() == [[[[13, 15]]]]
     assert viva.global_avg_pool(x).tolist() == [[[[7.5]]]]
