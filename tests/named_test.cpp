@@ -179,5 +179,19 @@ TEST(Named, Contraction) {
   EXPECT_NE(error_of([&] { contract<Channel>(x, narrow<Time>(v, 0, 1)); }).find("axis Time has different sizes"), std::string::npos);
 }
 
+TEST(Named, AxesSplitAndJoin) {
+  const N<Batch, Time, Channel> x = named<Batch, Time, Channel>(reshape(arange(machine(), 0, 36), {2, 3, 6}));
+  const N<Batch, Time, Hidden, Channel> parts = split_axis<Channel, Hidden, Channel>(x, 2);
+  expect(parts, reshape(x.tensor(), {2, 3, 2, 3}));
+  EXPECT_EQ(parts.tensor().buffer(), x.tensor().buffer());
+  expect(N<Batch, Time, Channel>(join_axes<Hidden, Channel, Channel>(parts)), x.tensor());
+  const N<Hidden, Channel> flat = join_axes<Batch, Time, Hidden>(x);
+  expect(flat, reshape(x.tensor(), {6, 6}));
+  const N<Batch, Hidden, Time, Channel> moved = permute<Batch, Hidden, Time, Channel>(parts);
+  expect(N<Batch, Time, Channel>(join_axes<Hidden, Time, Time>(moved)), reshape(contiguous(moved.tensor()), {2, 6, 3}));
+  EXPECT_NE(error_of([&] { split_axis<Channel, Hidden, Channel>(x, 4); }).find("4 parts of axis 2 of shape (2, 3, 6)"), std::string::npos);
+  EXPECT_NE(error_of([&] { split_axis<Channel, Hidden, Channel>(x, 0); }).find("split_axis"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace viva

@@ -71,6 +71,30 @@ VIVA_INLINE inline Named<T, A...> along(const Named<T, A...>& x, F f) {
   return Named<T, A...>(Make{}, [&]() VIVA_INLINE { return f(x.tensor(), place<X, List<A...>>()); });
 }
 
+// Axis k in two, and with the next one in one; views where the strides can say it.
+inline Tensor split_at(const Tensor& x, int64_t k, int64_t outer) {
+  const int64_t n = x.size(k);
+  if (outer <= 0 || n % outer != 0) {
+    throw Error(Code::kUsage, "split_axis", std::to_string(outer) + " parts of axis " + std::to_string(k) + " of shape " + text(x.shape()), "its size must be a multiple");
+  }
+  Shape shape = x.shape();
+  shape[static_cast<size_t>(k)] = n / outer;
+  shape.insert(static_cast<size_t>(k), outer);
+  return reshape(x, shape);
+}
+inline Tensor join_at(const Tensor& x, int64_t k) {
+  Shape shape;
+  for (size_t i = 0; i < x.rank(); ++i) {
+    if (i == static_cast<size_t>(k) + 1) {
+      int64_t& n = shape[i - 1];
+      if (__builtin_mul_overflow(n, x.shape()[i], &n)) throw Error(Code::kUsage, "join_axes", "the sizes of shape " + text(x.shape()) + " do not fit in one");
+    } else {
+      shape.push_back(x.shape()[i]);
+    }
+  }
+  return reshape(x, shape);
+}
+
 // f(x, axis) without that one.
 template <class X, class T, class... A, class F>
 VIVA_INLINE inline auto dropped(const Named<T, A...>& x, F f) {
@@ -249,6 +273,26 @@ VIVA_INLINE inline auto rename(const Named<T, A...>& x) {
   static_assert(axes::in<From, axes::List<A...>>, "viva: the tensor has no axis of this name");
   static_assert(!axes::in<To, axes::List<A...>>, "viva: the tensor has an axis of this name already");
   return axes::make<T, axes::Renamed<From, To, axes::List<A...>>>([&]() VIVA_INLINE { return x.tensor(); });
+}
+// One axis becomes two: split_axis<Channel, Head, Part>(x, 8) of (Batch, Channel) is (Batch, Head, Part) with 8 heads.
+template <class From, class Outer, class Inner, class T, class... A>
+VIVA_INLINE inline auto split_axis(const Named<T, A...>& x, int64_t outer) {
+  using L = axes::List<A...>;
+  using Rest = axes::Without<L, From>;
+  static_assert(axes::in<From, L>, "viva: the tensor has no axis of this name");
+  static_assert(!axes::in<Outer, Rest> && !axes::in<Inner, Rest>, "viva: the tensor has an axis of this name already");
+  using To = typename axes::ReplacedList<From, axes::List<Outer, Inner>, L>::type;
+  return axes::make<T, To>([&]() VIVA_INLINE { return axes::split_at(x.tensor(), axes::find<From, L>, outer); });
+}
+// Two neighbours become one: join_axes<Head, Part, Channel>(x) is the way back.
+template <class Outer, class Inner, class To, class T, class... A>
+VIVA_INLINE inline auto join_axes(const Named<T, A...>& x) {
+  using L = axes::List<A...>;
+  static_assert(axes::in<Outer, L> && axes::in<Inner, L>, "viva: the tensor has no axis of this name");
+  static_assert(axes::find<Inner, L> == axes::find<Outer, L> + 1, "viva: join_axes joins an axis with the one behind it; permute puts it there");
+  static_assert(!axes::in<To, axes::Without<L, Outer, Inner>>, "viva: the tensor has an axis of this name already");
+  using R = typename axes::ReplacedList<Outer, axes::List<To>, axes::Without<L, Inner>>::type;
+  return axes::make<T, R>([&]() VIVA_INLINE { return axes::join_at(x.tensor(), axes::find<Outer, L>); });
 }
 template <class X, class T, class... A>
 VIVA_INLINE inline auto select(const Named<T, A...>& x, int64_t index) {

@@ -98,6 +98,14 @@ struct RenamedList<From, To, List<A...>> {
 template <class From, class To, class L>
 using Renamed = typename RenamedList<From, To, L>::type;
 
+// To... in the place of From.
+template <class From, class To, class L>
+struct ReplacedList;
+template <class From, class To, class... A>
+struct ReplacedList<From, To, List<A...>> {
+  using type = typename Concatenated<std::conditional_t<std::is_same_v<A, From>, To, List<A>>...>::type;
+};
+
 template <class X, class Y, class L>
 struct SwappedList;
 template <class X, class Y, class... A>
