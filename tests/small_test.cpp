@@ -295,6 +295,7 @@ TEST_P(ManyAxes, EveryKindOfVerbDoesWhatItDoesOnFewAxes) {
       {"percentile", [](const Tensor& t, int64_t a) { return percentile(t, 30, a); }},
   };
   for (const auto& [name, f] : along) {
+    if (rank == kMaxRank && std::string_view(name) == "repeat") continue;  // needs one axis more
     for (size_t i = 0; i < many.axes.size(); ++i) same(name, f(x, static_cast<int64_t>(many.axes[i])), f(few, static_cast<int64_t>(i)));
     for (const DType t : {DType::kF32, DType::kBF16}) {
       same(name, f(to(x, t), static_cast<int64_t>(many.axes[0])), f(to(few, t), 0));
