@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <new>
 #include <span>
 #include <string>
 
@@ -52,7 +53,7 @@ class Dims {
   size_t size() const noexcept { return rank_; }
   bool empty() const noexcept { return rank_ == 0; }
   int64_t& operator[](size_t i) noexcept { return v_[i]; }
-  int64_t operator[](size_t i) const noexcept { return v_[i]; }
+  int64_t operator[](size_t i) const noexcept { return std::launder(v_)[i]; }  // launder: gcc 12 warns of what lies past rank_
   int64_t* begin() noexcept { return v_; }
   int64_t* end() noexcept { return v_ + rank_; }
   const int64_t* begin() const noexcept { return v_; }
