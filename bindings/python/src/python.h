@@ -42,7 +42,11 @@ inline std::optional<DType> maybe(const DTypeObject* t) { return t == nullptr ? 
 void check_device(const std::optional<std::string>& device);
 
 inline bool is_array(PyObject* o) noexcept { return Py_TYPE(o) == state().array; }
-inline Tensor& tensor(nb::handle o) noexcept { return *nb::inst_ptr<Tensor>(o); }
+// Throws where __new__ alone made the object: there is no tensor in it.
+inline Tensor& tensor(nb::handle o) {
+  if (!nb::inst_ready(o)) throw nb::type_error("array: made by __new__ alone, it has no values");
+  return *nb::inst_ptr<Tensor>(o);
+}
 // The array around a tensor, without nanobind's search for an existing one.
 inline nb::object wrap(Tensor&& t) {
   nb::object o = nb::inst_alloc(reinterpret_cast<PyObject*>(state().array));
