@@ -6,6 +6,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "viva/kernels/tile.h"
 #include "viva/ops/ops.h"
 
 namespace viva {
@@ -13,20 +14,6 @@ namespace viva {
 namespace {
 
 constexpr int64_t kTaskBytes = 256 * 1024;  // what is worth a task of its own
-
-struct Wide16 {
-  uint64_t a, b;
-};
-template <class F>
-void with_width(size_t width, F f) {
-  switch (width) {
-    case 1: return f(uint8_t{});
-    case 2: return f(uint16_t{});
-    case 4: return f(uint32_t{});
-    case 8: return f(uint64_t{});
-    default: return f(Wide16{});
-  }
-}
 
 // Byte offsets of all values of a view, in order.
 Tensor offsets(const Machine& machine, const Shape& shape, const Strides& strides, size_t width) {
@@ -170,7 +157,7 @@ Tensor index(const Tensor& x, const Dims& axes, const std::vector<Tensor>& place
   const bool run = Tensor(x.buffer(), x.raw(), x.dtype(), p.inner, p.inner_strides).contiguous();
   const int64_t rows = out.count() / static_cast<int64_t>(inner.size());
   const int64_t tasks = std::clamp<int64_t>(static_cast<int64_t>(out.bytes()) / kTaskBytes, 1, std::min<int64_t>(rows, 8 * static_cast<int64_t>(x.machine().threads())));
-  with_width(width, [&](auto w) {
+  kernels::with_width(width, [&](auto w) {
     const auto part = [&](size_t i) {
       const auto begin = [&](size_t k) { return static_cast<int64_t>(static_cast<__int128>(rows) * static_cast<int64_t>(k) / tasks); };
       move_rows<decltype(w), false>(x, p, inner, run, out.raw(), begin(i), begin(i + 1));
@@ -199,7 +186,7 @@ void index_assign(const Tensor& x, const Dims& axes, const std::vector<Tensor>& 
   const std::span<const int64_t> inner(every.data<int64_t>(), static_cast<size_t>(every.count()));
   const bool run = Tensor(x.buffer(), x.raw(), x.dtype(), p.inner, p.inner_strides).contiguous();
   // On one thread: the last of two values for one place stays.
-  with_width(bytes(x.dtype()), [&](auto w) {
+  kernels::with_width(bytes(x.dtype()), [&](auto w) {
     move_rows<decltype(w), true>(x, p, inner, run, flat.raw(), 0, flat.count() / static_cast<int64_t>(inner.size()));
   });
 }
