@@ -96,7 +96,7 @@ void fill_bias(const T* bias, int64_t channels, int64_t plane, T* y) noexcept {
 template <class T>
 void conv_by_products(const Machine& machine, const ConvShape& s, const T* x, const T* weights, const T* bias, T* y) {
   constexpr DType kType = std::is_same_v<T, double> ? DType::kF64 : DType::kF32;
-  const Gemm gemm = float_product(kType).gemm;
+  const Gemm gemm = float_product(kType, machine.target()).gemm;
   const int64_t plane = s.oh * s.ow, k = s.in() * s.taps();
   // The input is the matrix of windows itself where a window is one value.
   const bool as_it_is = s.taps() == 1 && s.sh == 1 && s.sw == 1 && s.oh == s.h && s.ow == s.w;
@@ -131,7 +131,7 @@ void conv_by_products(const Machine& machine, const ConvShape& s, const T* x, co
 template <class T>
 void transpose_by_products(const Machine& machine, const ConvShape& s, const T* x, const T* weights, const T* bias, T* y) {
   constexpr DType kType = std::is_same_v<T, double> ? DType::kF64 : DType::kF32;
-  const Gemm gemm = float_product(kType).gemm;
+  const Gemm gemm = float_product(kType, machine.target()).gemm;
   const int64_t plane = s.h * s.w, place = s.oh * s.ow, taps = s.taps(), in = s.in();
   // A task has whole channels of the result, so that nobody else adds to them.
   const int64_t channels = std::clamp<int64_t>(ceil_of(64, taps), 1, s.out()), parts = ceil_of(s.out(), channels),

@@ -5,6 +5,7 @@
 
 #include "viva/base/element.h"
 #include "viva/kernels/loops.h"
+#include "viva/kernels/panels.h"
 #include "viva/kernels/tile.h"
 #include "viva/machine/buffer.h"
 
@@ -57,7 +58,7 @@ struct Cut {
 int64_t ceil_of(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
 const ProductCode& code_of(DType dtype, Target target) {
-  return is_int(dtype) ? int_product(dtype, target) : float_product(compute_type(dtype));
+  return is_int(dtype) ? int_product(dtype, target) : float_product(compute_type(dtype), target);
 }
 
 // What multiplies matrices of this size without a library; null where that is slower.
@@ -128,7 +129,7 @@ class Product {
         a_.trans = b_.trans = 0;
       }
     } else if (bf16 && vector && (n == 1 ? a_ : b_).trans != 0) {
-      gemm_ = bf16_times_vector(machine.target());
+      gemm_ = matrix_times_vector(dtype, machine.target());
     }
     width_ = static_cast<int64_t>(bytes(dtype));
     wide_ = static_cast<int64_t>(bytes(compute));
@@ -269,6 +270,8 @@ void matmul(const Machine& machine, DType dtype, const Shape& batch, int64_t m, 
     const SmallProduct small = small_product(code_of(dtype, machine.target()), dtype, machine.target(), m, n, k);
     if (small != nullptr) return small(m, n, k, a, b, out);
   }
+  const PanelCode* panels = panel_code(dtype, machine.target());
+  if (panels != nullptr && panels_pay(*panels, values / (m * n), m, n, k)) return multiply_panels(machine, *panels, dtype, batch, m, n, k, a, b, out);
   Product(machine, dtype, batch, m, n, k, a, b, out).run();
 }
 

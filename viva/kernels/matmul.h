@@ -40,14 +40,14 @@ struct ProductCode {
   AddTo add;
   int64_t small_work;  // multiplications up to which the small product is the faster one
 };
-// For f32, f64, complex and integers.
-const ProductCode& float_product(DType compute) noexcept;
+// For f32, f64 and complex; for integers.
+const ProductCode& float_product(DType compute, Target target) noexcept;
 const ProductCode& int_product(DType dtype, Target target) noexcept;
 // f32 of at most kSmallEdge rows, columns and terms.
 inline constexpr int64_t kSmallEdge = 48;
 SmallProduct small_f32_product(Target target) noexcept;
-// A bf16 matrix and a dense f32 vector (m or n is 1) -> f32.
-Gemm bf16_times_vector(Target target) noexcept;
+// A matrix of bf16, f32 or f64 and a dense vector of f32, f32 or f64 (m or n is 1).
+Gemm matrix_times_vector(DType dtype, Target target) noexcept;
 // bf16 matrices -> f32, and whether this is faster here than to widen them.
 void bf16_product(int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, void* c,
                   int64_t ldc) noexcept;

@@ -1,9 +1,9 @@
-// Products of bf16 matrices by the instructions that some processors have for them, through oneDNN.
+// Products of bf16 matrices by the instructions that some processors have for them: AMX, or through oneDNN.
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "viva/base/element.h"
-#include "viva/kernels/matmul.h"
 #include "viva/kernels/onednn.h"
+#include "viva/kernels/panels.h"
 
 namespace viva::kernels {
 
@@ -47,6 +47,8 @@ void plain(int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, f
 
 void bf16_product(int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, void* c,
                   int64_t ldc) noexcept {
+  const PanelCode* tiles = bf16_tiles(Target::kAvx3);
+  if (tiles != nullptr && multiply_blocks(*tiles, DType::kBF16, Target::kAvx3, m, n, k, a, b, accumulate, c, ldc)) return;
   try {
     const DnnlCall call;
     const dnnl::engine engine(dnnl::engine::kind::cpu, 0);

@@ -1,11 +1,11 @@
-// Products of floats: OpenBLAS, and loops for what is too small for it.
+// Products of floats on one thread: panels, OpenBLAS where there are none, and loops for what is too small for either.
 #include <algorithm>
 #include <complex>
 #include <type_traits>
 
 #include "viva/base/element.h"
 #include "viva/kernels/lapack.h"
-#include "viva/kernels/matmul.h"
+#include "viva/kernels/panels.h"
 
 #pragma GCC diagnostic ignored "-Wunknown-pragmas"  // clang does not know ivdep
 
@@ -44,8 +44,20 @@ void times_vector(int rows, int cols, Block matrix, const T* x, int incx, bool a
   call_gemv(&trans, &m, &n, &one, static_cast<const T*>(matrix.data), &ld, x, &incx, &beta, y, &incy);
 }
 
+// By the loops of viva where they can, whose bits are the same everywhere.
+template <class T>
+bool by_vector(int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, void* c, int64_t ldc, Target target) noexcept {
+  if constexpr (std::is_floating_point_v<T>) {
+    const bool dense = n == 1 ? b.ld == 1 : m == 1 && (a.ld == 1 || a.trans == 'N');
+    if (dense) matrix_times_vector(dtype_of<T>, target)(m, n, k, a, b, accumulate, c, ldc);
+    return dense;
+  }
+  return false;
+}
+
 template <class T>
 void gemm(int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, void* c, int64_t ldc) noexcept {
+  if (by_vector<T>(m, n, k, a, b, accumulate, c, ldc, Target::kScalar)) return;
   const int im = static_cast<int>(m), in = static_cast<int>(n), ik = static_cast<int>(k),
             lda = static_cast<int>(a.ld), ldb = static_cast<int>(b.ld);
   T* out = static_cast<T*>(c);
@@ -65,21 +77,41 @@ void gemm(int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, vo
   }
 }
 
+// By panels, where the target has FMA.
+template <class T, Target kTarget>
+void gemm_of_panels(int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, void* c, int64_t ldc) noexcept {
+  constexpr DType kType = dtype_of<T>;
+  if (n == 1 || m == 1) {
+    if (by_vector<T>(m, n, k, a, b, accumulate, c, ldc, kTarget)) return;
+  } else if (multiply_blocks(*float_panels(kType, kTarget), kType, kTarget, m, n, k, a, b, accumulate, c, ldc)) {
+    return;
+  }
+  gemm<T>(m, n, k, a, b, accumulate, c, ldc);
+}
+
 template <class T>
 constexpr ProductCode kCode = {&gemm<T>, &small_product<T>, &add_to<T>, 512};
+template <class T, Target kTarget>
+constexpr ProductCode kPanelCode = {&gemm_of_panels<T, kTarget>, &small_product<T>, &add_to<T>, 512};
+
+template <class T>
+const ProductCode& real_product(Target target) noexcept {
+  if (float_panels(dtype_of<T>, target) == nullptr) return kCode<T>;
+  return target == Target::kAvx3 ? kPanelCode<T, Target::kAvx3> : kPanelCode<T, Target::kAvx2>;
+}
 
 }  // namespace
 
-const ProductCode& float_product(DType compute) noexcept {
+const ProductCode& float_product(DType compute, Target target) noexcept {
   switch (compute) {
     case DType::kF64:
-      return kCode<double>;
+      return real_product<double>(target);
     case DType::kC64:
       return kCode<std::complex<float>>;
     case DType::kC128:
       return kCode<std::complex<double>>;
     default:
-      return kCode<float>;
+      return real_product<float>(target);
   }
 }
 

@@ -96,7 +96,7 @@ Tensor linear(const Tensor& x, const Packed& w) {
   const int64_t k = w.cols(), m = k == 0 ? 0 : in.count() / k;
   if (k == 0) return zeros(x.machine(), shape, x.dtype());
   const FormatCode& code = w.format().on(w.machine().target());
-  const kernels::Gemm gemm = kernels::float_product(DType::kF32).gemm;
+  const kernels::Gemm gemm = kernels::float_product(DType::kF32, w.machine().target()).gemm;
   each_panel(w, [&](int64_t first, int64_t rows, float* values, float* work) {
     if (m == 0) return;
     code.decode(w.row(first), static_cast<size_t>(rows), static_cast<size_t>(k), w.coding(), values, work);

@@ -1,0 +1,197 @@
+#include "viva/kernels/panels.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+#include "viva/base/element.h"
+#include "viva/kernels/loops.h"
+#include "viva/machine/buffer.h"
+
+namespace viva::kernels {
+
+namespace {
+
+constexpr int64_t kShared = int64_t{1} << 25;  // bytes of b that are packed at a time
+constexpr int64_t kOwnRows = 128;              // rows of a up to which each task packs its own part of b
+constexpr int64_t kOwnCols = 512;              // columns of such a part
+constexpr double kTask = 1 << 18;              // multiplications that are worth a task
+constexpr int64_t kLine = 64;                  // alignment of what is packed
+
+int64_t ceil_of(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+int64_t up_to(int64_t a, int64_t b) { return ceil_of(a, b) * b; }
+
+// Where one product finds its operands.
+struct Operands {
+  Lines a, b;
+};
+
+// Room for what a thread packs, in one piece of memory.
+struct Room {
+  int64_t a, b, sums;  // bytes of each
+  int64_t bytes() const { return a + b + sums + kPackScratch; }
+};
+struct Packed {
+  uint8_t *a, *b, *sums, *scratch;
+  Packed(uint8_t* memory, const Room& room) : a(memory), b(a + room.a), sums(b + room.b), scratch(sums + room.sums) {}
+};
+
+// Rows [row, row + rows), columns [col, col + cols) and all terms of a product, up to `most` rows at a time.
+struct Part {
+  int64_t row, rows, col, cols, terms, most;
+};
+
+int64_t inner_of(const PanelCode& code, int64_t terms) { return std::min(code.inner, up_to(terms, code.depth)); }
+int64_t panel_bytes(const PanelCode& code, int64_t lines, int64_t panel, int64_t inner) { return up_to(up_to(lines, panel) * inner * code.width, kLine); }
+
+// `ready`: the columns of b that are packed already, those of one run of terms `stride` bytes behind those of the one before.
+void multiply_part(const PanelCode& code, Target target, const Operands& x, const Part& p, const Packed& to, const uint8_t* ready, int64_t stride,
+                   bool accumulate, uint8_t* c, int64_t ldc) noexcept {
+  const int64_t inner = inner_of(code, p.terms), width = static_cast<int64_t>(bytes(code.sum));
+  for (int64_t t = 0; t < p.terms; t += inner) {
+    const int64_t terms = std::min(inner, p.terms - t);
+    if (ready == nullptr) code.pack_b(x.b, p.col, p.cols, t, terms, to.b, to.scratch, target);
+    const uint8_t* panels = ready == nullptr ? to.b : ready + t / inner * stride;
+    for (int64_t r = 0; r < p.rows; r += p.most) {
+      const int64_t rows = std::min(p.most, p.rows - r);
+      code.pack_a(x.a, p.row + r, rows, t, terms, to.a, to.scratch, target);
+      code.multiply(rows, p.cols, terms, to.a, panels, accumulate || t != 0, c + r * ldc * width, ldc);
+    }
+  }
+}
+
+class Products {
+ public:
+  Products(const Machine& machine, const PanelCode& code, DType dtype, const Shape& batch, int64_t m, int64_t n, int64_t k, const Matrices& a,
+           const Matrices& b, uint8_t* out)
+      : machine_(machine), code_(code), batch_(batch), m_(m), n_(n), k_(k), inner_(inner_of(code, k)), a_(a), b_(b), dtype_(dtype), out_(out),
+        width_(static_cast<int64_t>(bytes(dtype))), sum_width_(static_cast<int64_t>(bytes(code.sum))) {
+    for (const int64_t d : batch) products_ *= d;
+    if (dtype != code.sum) narrow_ = find_convert(code.sum, dtype, machine.target());
+    // How the work is cut changes no bits: it may follow the number of threads.
+    const double work = static_cast<double>(products_) * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+    parts_ = std::clamp<int64_t>(static_cast<int64_t>(std::min(work / kTask, 1e6)), 1, 4 * static_cast<int64_t>(machine.threads()));
+  }
+
+  void run() {
+    if (m_ <= kOwnRows || products_ >= parts_) return run_alone();
+    for (int64_t p = 0; p < products_; ++p) run_shared(p);
+  }
+
+ private:
+  Operands operands(int64_t product) const {
+    int64_t at_a = 0, at_b = 0;
+    for (size_t i = batch_.size(); i-- > 0;) {
+      at_a += product % batch_[i] * a_.batch[i];
+      at_b += product % batch_[i] * b_.batch[i];
+      product /= batch_[i];
+    }
+    return {{a_.data + at_a * width_, dtype_, a_.row_stride, a_.col_stride}, {b_.data + at_b * width_, dtype_, b_.col_stride, b_.row_stride}};
+  }
+  Room room(int64_t rows, int64_t cols, int64_t sums) const {
+    return {panel_bytes(code_, rows, code_.rows, inner_), panel_bytes(code_, cols, code_.cols, inner_), narrow_ == nullptr ? 0 : up_to(sums * sum_width_, kLine)};
+  }
+  template <class F>
+  void each(int64_t tasks, F f) const {
+    if (tasks == 1) return f(0);
+    machine_.parallel_for(static_cast<size_t>(tasks), [&](size_t i) { f(static_cast<int64_t>(i)); });
+  }
+
+  void part(int64_t product, const Part& p, const Packed& to, const uint8_t* ready, int64_t stride) const noexcept {
+    uint8_t* const out = out_ + (product * m_ * n_ + p.row * n_ + p.col) * width_;
+    multiply_part(code_, machine_.target(), operands(product), p, to, ready, stride, false, narrow_ == nullptr ? out : to.sums, narrow_ == nullptr ? n_ : p.cols);
+    if (narrow_ == nullptr) return;
+    for (int64_t r = 0; r < p.rows; ++r) narrow_(to.sums + r * p.cols * sum_width_, out + r * n_ * width_, static_cast<size_t>(p.cols));
+  }
+
+  // Every task packs what it multiplies: few rows, or many products.
+  void run_alone() const {
+    const int64_t panels = ceil_of(n_, code_.cols), wanted = ceil_of(panels, ceil_of(parts_, products_)), least = std::min<int64_t>(panels, 2);
+    const int64_t cols = std::clamp(wanted, least, std::max(least, kOwnCols / code_.cols)) * code_.cols, strips = ceil_of(n_, cols);
+    const int64_t most = std::min(m_, code_.most_rows), rows = narrow_ == nullptr ? m_ : std::min(m_, 4 * code_.most_rows), row_parts = ceil_of(m_, rows);
+    const int64_t units = products_ * strips * row_parts, together = std::max<int64_t>(1, units / (4 * parts_));
+    each(ceil_of(units, together), [&](int64_t task) {
+      const Room need = room(most, std::min(cols, n_), rows * std::min(cols, n_));
+      const BufferPtr memory = BufferPtr::allocate(machine_, static_cast<uint64_t>(need.bytes()));
+      const Packed to(memory->data(), need);
+      for (int64_t u = task * together; u < std::min(units, (task + 1) * together); ++u) {
+        const int64_t row = u % row_parts * rows, col = u / row_parts % strips * cols;
+        part(u / row_parts / strips, {row, std::min(rows, m_ - row), col, std::min(cols, n_ - col), k_, most}, to, nullptr, 0);
+      }
+    });
+  }
+
+  // All of b is packed by all threads, then multiplied by all.
+  void run_shared(int64_t product) const {
+    const Operands x = operands(product);
+    const int64_t most = std::clamp(up_to(ceil_of(m_, parts_), code_.rows), 2 * code_.rows, up_to(code_.most_rows, code_.rows));
+    const int64_t runs = ceil_of(k_, inner_), line = runs * inner_ * code_.width;  // bytes of a column
+    const int64_t cols = std::clamp(kShared / line / code_.cols * code_.cols, code_.cols, up_to(n_, code_.cols)), stride = cols * inner_ * code_.width;
+    const BufferPtr ready = BufferPtr::allocate(machine_, static_cast<uint64_t>(cols * line));
+    for (int64_t col = 0; col < n_; col += cols) {
+      const int64_t wide = std::min(cols, n_ - col), panels = ceil_of(wide, code_.cols);
+      const int64_t together = std::max<int64_t>(1, panels * runs / parts_), groups = ceil_of(panels, together);
+      each(groups * runs, [&](int64_t i) {
+        const int64_t first = i % groups * together * code_.cols, t = i / groups * inner_, terms = std::min(inner_, k_ - t);
+        const BufferPtr scratch = BufferPtr::allocate(machine_, static_cast<uint64_t>(kPackScratch));
+        code_.pack_b(x.b, col + first, std::min(together * code_.cols, wide - first), t, terms,
+                     ready->data() + t / inner_ * stride + first * up_to(terms, code_.depth) * code_.width, scratch->data(), machine_.target());
+      });
+      each(ceil_of(m_, most), [&](int64_t i) {
+        const int64_t row = i * most, rows = std::min(most, m_ - row);
+        Room need = room(rows, 0, rows * wide);
+        const BufferPtr memory = BufferPtr::allocate(machine_, static_cast<uint64_t>(need.bytes()));
+        part(product, {row, rows, col, wide, k_, most}, Packed(memory->data(), need), ready->data(), stride);
+      });
+    }
+  }
+
+  const Machine& machine_;
+  const PanelCode& code_;
+  const Shape& batch_;
+  int64_t m_, n_, k_, inner_, products_ = 1, parts_;
+  const Matrices &a_, &b_;
+  DType dtype_;
+  uint8_t* out_;
+  int64_t width_, sum_width_;
+  Convert narrow_ = nullptr;
+};
+
+}  // namespace
+
+const PanelCode* panel_code(DType dtype, Target target) noexcept {
+  if (!is_real_float(dtype)) return nullptr;
+  const PanelCode* tiles = dtype == DType::kBF16 ? bf16_tiles(target) : nullptr;
+  return tiles != nullptr ? tiles : float_panels(compute_type(dtype), target);
+}
+
+bool panels_pay(const PanelCode& code, int64_t products, int64_t m, int64_t n, int64_t k) noexcept {
+  // Long sums of small results are cut instead: matmul.cpp does that.
+  if (k >= 8192 && m * n <= (1 << 16) && products < 16) return false;
+  return m >= 4 && n >= code.cols / 2 && k >= 16 && m * n >= (1 << 15) / k;
+}
+
+void multiply_panels(const Machine& machine, const PanelCode& code, DType dtype, const Shape& batch, int64_t m, int64_t n, int64_t k, const Matrices& a,
+                     const Matrices& b, uint8_t* out) {
+  Products(machine, code, dtype, batch, m, n, k, a, b, out).run();
+}
+
+bool multiply_blocks(const PanelCode& code, DType dtype, Target target, int64_t m, int64_t n, int64_t k, Block a, Block b, bool accumulate, void* c,
+                     int64_t ldc) noexcept {
+  const int64_t cols = std::min(n, kOwnCols), most = std::min(m, code.most_rows), inner = inner_of(code, k);
+  const Room need{panel_bytes(code, most, code.rows, inner), panel_bytes(code, cols, code.cols, inner), 0};
+  const std::unique_ptr<uint8_t, decltype(&std::free)> memory(
+      static_cast<uint8_t*>(std::aligned_alloc(kLine, static_cast<size_t>(up_to(need.bytes(), kLine)))), &std::free);
+  if (!memory) return false;
+  const auto lines = [&](Block x, bool by_rows) {
+    return Lines{static_cast<const uint8_t*>(x.data), dtype, by_rows ? x.ld : 1, by_rows ? 1 : x.ld};
+  };
+  const Operands x{lines(a, a.trans == 'N'), lines(b, b.trans == 'T')};
+  for (int64_t col = 0; col < n; col += cols) {
+    multiply_part(code, target, x, {0, m, col, std::min(cols, n - col), k, most}, Packed(memory.get(), need), nullptr, 0, accumulate,
+                  static_cast<uint8_t*>(c) + col * static_cast<int64_t>(bytes(code.sum)), ldc);
+  }
+  return true;
+}
+
+}  // namespace viva::kernels
