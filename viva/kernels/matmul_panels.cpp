@@ -27,15 +27,18 @@ struct Panels {
   // As many sums as registers hold beside what is multiplied: 12 x 2 vectors of 32 registers, 4 x 3 of 16.
   static constexpr int kRows = HWY_LANES(uint8_t) >= 64 ? 12 : 4, kVectors = HWY_LANES(uint8_t) >= 64 ? 2 : 3;
   static constexpr int64_t kCols = kVectors * kLanes, kInner = 1024 / kWidth;
+  static constexpr int64_t kFetch = 4;  // tiles that fetch a panel
 
+  // Fetches what comes next meanwhile: the places of the result, and a part of the panel of b that follows.
   template <bool kAccumulate>
-  static HWY_INLINE void tile(int64_t terms, const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, T* HWY_RESTRICT c, int64_t ldc) {
+  static HWY_INLINE void tile(int64_t terms, const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, const T* next, T* HWY_RESTRICT c, int64_t ldc) {
     const D d;
     V sum[kRows][kVectors];
     for (int i = 0; i < kRows; ++i) {
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d);
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d), hwy::Prefetch(c + i * ldc + j * kLanes);
     }
-    for (int64_t p = 0; p < terms; ++p, a += kRows, b += kCols) {
+    for (int64_t p = 0; p < terms; ++p, a += kRows, b += kCols, next += kCols / kFetch) {
+      hwy::Prefetch(next);
       V y[kVectors];
       for (int j = 0; j < kVectors; ++j) y[j] = hn::Load(d, b + j * kLanes);
       for (int i = 0; i < kRows; ++i) {
@@ -59,12 +62,14 @@ struct Panels {
       for (int64_t i = 0; i < m; i += kRows, x += kRows * terms) {
         const int64_t rows = std::min<int64_t>(kRows, m - i);
         T* to = c + i * ldc + j;
+        const int64_t t = i / kRows;
+        const T* next = t < kFetch ? b + (kFetch + t) * (kCols / kFetch) * terms : x;
         if (rows == kRows && cols == kCols) {
-          tile<kAccumulate>(terms, x, b, to, ldc);
+          tile<kAccumulate>(terms, x, b, next, to, ldc);
           continue;
         }
         alignas(64) T edge[kRows * kCols];
-        tile<false>(terms, x, b, edge, kCols);
+        tile<false>(terms, x, b, next, edge, kCols);
         for (int64_t r = 0; r < rows; ++r) {
           for (int64_t q = 0; q < cols; ++q) to[r * ldc + q] = kAccumulate ? to[r * ldc + q] + edge[r * kCols + q] : edge[r * kCols + q];
         }
