@@ -99,9 +99,15 @@ void pack(const Lines& x, int64_t first, int64_t lines, int64_t from, int64_t te
   }
 }
 
+// The tiles of a: where they are, bytes from the upper to the lower one, to those of the next terms, and between lines.
+struct Left {
+  const uint8_t* at;
+  int64_t lower, next, line;
+};
+
 // kRows x kCols tiles of the result (1 or 2 each).
 template <int kRows, int kCols>
-void tiles(int64_t steps, const uint8_t* a, const uint8_t* b, bool accumulate, float* c, int64_t ldc) {
+void tiles(int64_t steps, Left a, const uint8_t* b, bool accumulate, float* c, int64_t ldc) {
   const size_t row = static_cast<size_t>(ldc) * 4;
   float* const low = c + 16 * ldc;
   if (accumulate) {
@@ -115,8 +121,8 @@ void tiles(int64_t steps, const uint8_t* a, const uint8_t* b, bool accumulate, f
     if constexpr (kRows == 2) _tile_zero(2);
     if constexpr (kRows == 2 && kCols == 2) _tile_zero(3);
   }
-  for (int64_t s = 0; s < steps; ++s, a += kStepBytes, b += kStepBytes) {
-    _tile_loadd(4, a, 64);
+  for (int64_t s = 0; s < steps; ++s, a.at += a.next, b += kStepBytes) {
+    _tile_loadd(4, a.at, static_cast<size_t>(a.line));
     _tile_loadd(6, b, 64);
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (kCols == 2) {
@@ -124,7 +130,7 @@ void tiles(int64_t steps, const uint8_t* a, const uint8_t* b, bool accumulate, f
       _tile_dpbf16ps(1, 4, 7);
     }
     if constexpr (kRows == 2) {
-      _tile_loadd(5, a + kTileBytes, 64);
+      _tile_loadd(5, a.at + a.lower, static_cast<size_t>(a.line));
       _tile_dpbf16ps(2, 5, 6);
       if constexpr (kCols == 2) _tile_dpbf16ps(3, 5, 7);
     }
@@ -135,15 +141,16 @@ void tiles(int64_t steps, const uint8_t* a, const uint8_t* b, bool accumulate, f
   if constexpr (kRows == 2 && kCols == 2) _tile_stored(3, low + 16, row);
 }
 
-void multiply(int64_t m, int64_t n, int64_t terms, const uint8_t* a, const uint8_t* b, bool accumulate, void* out, int64_t ldc) noexcept {
+void multiply(int64_t m, int64_t n, int64_t terms, const uint8_t* a, int64_t line, const uint8_t* b, bool accumulate, void* out, int64_t ldc) noexcept {
   float* const c = static_cast<float*>(out);
   static constexpr TileConfig kConfig;
   asm volatile("ldtilecfg %0" ::"m"(kConfig));  // gcc 12 thinks that the intrinsic reads 8 of the 64 bytes
   const int64_t steps = (terms + kTerms - 1) / kTerms, panel = steps * kStepBytes;
   for (int64_t j = 0; j < n; j += kLines, b += panel) {
     const int64_t cols = std::min(kLines, n - j);
-    const uint8_t* x = a;
-    for (int64_t i = 0; i < m; i += kLines, x += panel) {
+    Left x{a, kTileBytes, kStepBytes, 64};
+    if (line != 0) x = {a, 32 * line, 64, 2 * line};
+    for (int64_t i = 0; i < m; i += kLines, x.at += line == 0 ? panel : 64 * line) {
       const int64_t rows = std::min(kLines, m - i);
       float* to = c + i * ldc + j;
       if (rows == kLines && cols == kLines) {
@@ -163,7 +170,7 @@ void multiply(int64_t m, int64_t n, int64_t terms, const uint8_t* a, const uint8
   _tile_release();
 }
 
-constexpr PanelCode kCode = {kLines, kLines, kTerms, 512, 2, 256, DType::kF32, &pack<false>, &pack<true>, &multiply};
+constexpr PanelCode kCode = {kLines, kLines, kTerms, 512, 2, 256, DType::kBF16, DType::kF32, &pack<false>, &pack<true>, &multiply};
 
 }  // namespace
 

@@ -26,18 +26,36 @@ struct Panels {
   static constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(D())), kWidth = static_cast<int64_t>(sizeof(T));
   // As many sums as registers hold beside what is multiplied: 12 x 2 vectors of 32 registers, 4 x 3 of 16.
   static constexpr int kRows = HWY_LANES(uint8_t) >= 64 ? 12 : 4, kVectors = HWY_LANES(uint8_t) >= 64 ? 2 : 3;
-  static constexpr int64_t kCols = kVectors * kLanes, kInner = 1024 / kWidth;
-  static constexpr int64_t kFetch = 4;  // tiles that fetch a panel
+  static constexpr int64_t kCols = kVectors * kLanes, kInner = kWidth == 4 ? 256 : 192;
+  static constexpr int64_t kFetch = 4;                // tiles that fetch a panel
+  static constexpr int64_t kBlock = 16 / kWidth;      // values of 128 bits
+  static constexpr int64_t kAhead = 512 / kWidth;     // values that are fetched ahead of a line
+
+  // Where a row of a is: of packed panels kStep is kRows and a term's rows lie side by side; else rows are `line` apart and a row's
+  // terms lie side by side. Three rows share a pointer, which is as many as an address can say.
+  template <bool kPacked>
+  struct Rows {
+    static constexpr int kGroups = kPacked ? 1 : (kRows + 2) / 3;
+    const T* at[kGroups];
+    int64_t line;
+    HWY_INLINE Rows(const T* a, int64_t apart) : line(apart) {
+      for (int g = 0; g < kGroups; ++g) at[g] = a + 3 * g * line;
+    }
+    HWY_INLINE T operator[](int i) const { return kPacked ? at[0][i] : at[i / 3][i % 3 * line]; }
+    HWY_INLINE void next() {
+      for (int g = 0; g < kGroups; ++g) at[g] += kPacked ? kRows : 1;
+    }
+  };
 
   // Fetches what comes next meanwhile: the places of the result, and a part of the panel of b that follows.
-  template <bool kAccumulate>
-  static HWY_INLINE void tile(int64_t terms, const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, const T* next, T* HWY_RESTRICT c, int64_t ldc) {
+  template <bool kAccumulate, bool kPacked>
+  static HWY_INLINE void tile(int64_t terms, Rows<kPacked> a, const T* HWY_RESTRICT b, const T* next, T* HWY_RESTRICT c, int64_t ldc) {
     const D d;
     V sum[kRows][kVectors];
     for (int i = 0; i < kRows; ++i) {
       for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d), hwy::Prefetch(c + i * ldc + j * kLanes);
     }
-    for (int64_t p = 0; p < terms; ++p, a += kRows, b += kCols, next += kCols / kFetch) {
+    for (int64_t p = 0; p < terms; ++p, a.next(), b += kCols, next += kCols / kFetch) {
       hwy::Prefetch(next);
       V y[kVectors];
       for (int j = 0; j < kVectors; ++j) y[j] = hn::Load(d, b + j * kLanes);
@@ -54,60 +72,83 @@ struct Panels {
     }
   }
 
-  template <bool kAccumulate>
-  static void multiply_as(int64_t m, int64_t n, int64_t terms, const T* a, const T* b, T* c, int64_t ldc) {
+  template <bool kAccumulate, bool kPacked>
+  static void multiply_as(int64_t m, int64_t n, int64_t terms, const T* a, int64_t line, const T* b, T* c, int64_t ldc) {
     for (int64_t j = 0; j < n; j += kCols, b += kCols * terms) {
       const int64_t cols = std::min(kCols, n - j);
       const T* x = a;
-      for (int64_t i = 0; i < m; i += kRows, x += kRows * terms) {
-        const int64_t rows = std::min<int64_t>(kRows, m - i);
+      for (int64_t i = 0; i < m; i += kRows, x += kPacked ? kRows * terms : kRows * line) {
+        const int64_t rows = std::min<int64_t>(kRows, m - i), t = i / kRows;
         T* to = c + i * ldc + j;
-        const int64_t t = i / kRows;
         const T* next = t < kFetch ? b + (kFetch + t) * (kCols / kFetch) * terms : x;
         if (rows == kRows && cols == kCols) {
-          tile<kAccumulate>(terms, x, b, next, to, ldc);
+          tile<kAccumulate, kPacked>(terms, {x, line}, b, next, to, ldc);
           continue;
         }
         alignas(64) T edge[kRows * kCols];
-        tile<false>(terms, x, b, next, edge, kCols);
+        tile<false, kPacked>(terms, {x, line}, b, next, edge, kCols);
         for (int64_t r = 0; r < rows; ++r) {
           for (int64_t q = 0; q < cols; ++q) to[r * ldc + q] = kAccumulate ? to[r * ldc + q] + edge[r * kCols + q] : edge[r * kCols + q];
         }
       }
     }
   }
-  static void multiply(int64_t m, int64_t n, int64_t terms, const uint8_t* a, const uint8_t* b, bool accumulate, void* c, int64_t ldc) noexcept {
+  static void multiply(int64_t m, int64_t n, int64_t terms, const uint8_t* a, int64_t line, const uint8_t* b, bool accumulate, void* c, int64_t ldc) noexcept {
     const auto *x = reinterpret_cast<const T*>(a), *y = reinterpret_cast<const T*>(b);
-    accumulate ? multiply_as<true>(m, n, terms, x, y, static_cast<T*>(c), ldc) : multiply_as<false>(m, n, terms, x, y, static_cast<T*>(c), ldc);
+    T* to = static_cast<T*>(c);
+    if (line == 0) {
+      accumulate ? multiply_as<true, true>(m, n, terms, x, line, y, to, ldc) : multiply_as<false, true>(m, n, terms, x, line, y, to, ldc);
+    } else {
+      accumulate ? multiply_as<true, false>(m, n, terms, x, line, y, to, ldc) : multiply_as<false, false>(m, n, terms, x, line, y, to, ldc);
+    }
   }
 
-  // kPanel lines of terms that lie side by side, from 32-bit values; lines are `stride` apart.
+  // The blocks of 128 bits of v, `step` values apart.
+  static HWY_INLINE void spread(hn::Vec<hn::Full128<T>> v, T* to, int64_t) { hn::StoreU(v, hn::Full128<T>(), to); }
+  template <class W>
+  static HWY_INLINE void spread(W v, T* to, int64_t step) {
+    const hn::Half<hn::DFromV<W>> half;
+    spread(hn::LowerHalf(half, v), to, step);
+    spread(hn::UpperHalf(half, v), to + static_cast<int64_t>(hn::MaxLanes(half)) / kBlock * step, step);
+  }
+  // Lines whose terms lie side by side, `stride` apart -> [term][line]. A block of the lines is turned inside of the registers.
   template <int64_t kPanel>
-  static HWY_INLINE void turn(const float* from, int64_t stride, int64_t terms, float* to) {
-    const hn::Full128<float> d4;
-    const hn::Full128<double> d2;
-    for (int64_t l = 0; l < kPanel; l += 4) {
-      for (int64_t k = 0; k < 4; ++k) hwy::Prefetch(from + (l + k) * stride + terms);  // what comes next
-    }
+  static HWY_INLINE void turn(const T* from, int64_t stride, int64_t terms, T* to) {
+    const D d;
+    const hn::Repartition<double, D> pairs;
     int64_t t = 0;
-    for (; t + 4 <= terms; t += 4) {
-      if (t % 16 == 0) {
-        for (int64_t l = 0; l < kPanel; ++l) hwy::Prefetch(from + l * stride + t + 128);
-      }
-      for (int64_t l = 0; l < kPanel; l += 4) {
-        const float* p = from + l * stride + t;
-        const auto a = hn::LoadU(d4, p), b = hn::LoadU(d4, p + stride), c = hn::LoadU(d4, p + 2 * stride), e = hn::LoadU(d4, p + 3 * stride);
-        const auto ab0 = hn::BitCast(d2, hn::InterleaveLower(d4, a, b)), ab1 = hn::BitCast(d2, hn::InterleaveUpper(d4, a, b));
-        const auto ce0 = hn::BitCast(d2, hn::InterleaveLower(d4, c, e)), ce1 = hn::BitCast(d2, hn::InterleaveUpper(d4, c, e));
-        float* q = to + t * kPanel + l;
-        hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, ab0, ce0)), d4, q);
-        hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, ab0, ce0)), d4, q + kPanel);
-        hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, ab1, ce1)), d4, q + 2 * kPanel);
-        hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, ab1, ce1)), d4, q + 3 * kPanel);
+    for (; t + kLanes <= terms; t += kLanes) {
+      for (int64_t l = 0; l < kPanel; ++l) hwy::Prefetch(from + l * stride + t + kAhead);
+      for (int64_t l = 0; l < kPanel; l += kBlock) {
+        const T* p = from + l * stride + t;
+        T* q = to + t * kPanel + l;
+        const V a = hn::LoadU(d, p), b = hn::LoadU(d, p + stride);
+        if constexpr (kBlock == 2) {
+          spread(hn::InterleaveLower(d, a, b), q, 2 * kPanel);
+          spread(hn::InterleaveUpper(d, a, b), q + kPanel, 2 * kPanel);
+        } else {
+          const V c = hn::LoadU(d, p + 2 * stride), e = hn::LoadU(d, p + 3 * stride);
+          const auto ab0 = hn::BitCast(pairs, hn::InterleaveLower(d, a, b)), ab1 = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
+          const auto ce0 = hn::BitCast(pairs, hn::InterleaveLower(d, c, e)), ce1 = hn::BitCast(pairs, hn::InterleaveUpper(d, c, e));
+          spread(hn::BitCast(d, hn::InterleaveLower(pairs, ab0, ce0)), q, 4 * kPanel);
+          spread(hn::BitCast(d, hn::InterleaveUpper(pairs, ab0, ce0)), q + kPanel, 4 * kPanel);
+          spread(hn::BitCast(d, hn::InterleaveLower(pairs, ab1, ce1)), q + 2 * kPanel, 4 * kPanel);
+          spread(hn::BitCast(d, hn::InterleaveUpper(pairs, ab1, ce1)), q + 3 * kPanel, 4 * kPanel);
+        }
       }
     }
     for (; t < terms; ++t) {
       for (int64_t l = 0; l < kPanel; ++l) to[t * kPanel + l] = from[l * stride + t];
+    }
+  }
+  // Lines that lie side by side -> [term][line].
+  template <int64_t kPanel>
+  static HWY_INLINE void copy(const T* from, int64_t stride, int64_t terms, T* to) {
+    const hn::CappedTag<T, kPanel % kLanes == 0 ? kLanes : kBlock> d;
+    constexpr int64_t kStep = static_cast<int64_t>(hn::MaxLanes(d));
+    for (int64_t t = 0; t < terms; ++t, from += stride, to += kPanel) {
+      hwy::Prefetch(from + 8 * stride);
+      for (int64_t l = 0; l < kPanel; l += kStep) hn::StoreU(hn::LoadU(d, from + l), d, to + l);
     }
   }
 
@@ -120,23 +161,28 @@ struct Panels {
     for (int64_t i = 0; i < lines; i += kPanel, to += kPanel * terms * kWidth) {
       const int64_t count = std::min(kPanel, lines - i);
       const uint8_t* at = x.data + ((first + i) * x.line_stride + from * x.term_stride) * width;
-      T* const dense = reinterpret_cast<T*>(count == kPanel ? to : other);  // [term][count]
       const bool whole = count == kPanel;
-      int64_t stride = x.line_stride;
-      if (convert != nullptr && x.term_stride == 1) {
-        for (int64_t l = 0; l < count; ++l) convert(at + l * x.line_stride * width, scratch + l * terms * kWidth, static_cast<size_t>(terms));
-        at = scratch;
-        stride = terms;
+      T* const dense = reinterpret_cast<T*>(whole ? to : other);  // [term][count]
+      const T* values = reinterpret_cast<const T*>(at);
+      int64_t line = x.line_stride, term = x.term_stride;
+      if (convert != nullptr && term == 1) {
+        for (int64_t l = 0; l < count; ++l) convert(at + l * line * width, scratch + l * terms * kWidth, static_cast<size_t>(terms));
+        values = reinterpret_cast<const T*>(scratch);
+        line = terms;
       } else if (convert != nullptr) {
-        gather(static_cast<size_t>(width), at, {terms, count, x.term_stride * width, x.line_stride * width}, 0, scratch);
-        convert(scratch, dense, static_cast<size_t>(terms * count));
-      } 
-      if (convert == nullptr || x.term_stride == 1) {
-        if (std::is_same_v<T, float> && whole && x.term_stride == 1) {
-          turn<kPanel>(reinterpret_cast<const float*>(at), stride, terms, reinterpret_cast<float*>(dense));
-        } else {
-          gather(static_cast<size_t>(kWidth), at, {terms, count, x.term_stride * kWidth, stride * kWidth}, 0, reinterpret_cast<uint8_t*>(dense));
-        }
+        gather(static_cast<size_t>(width), at, {terms, count, term * width, line * width}, 0, other);
+        convert(other, scratch, static_cast<size_t>(terms * count));
+        values = reinterpret_cast<const T*>(scratch);
+        line = 1;
+        term = count;
+      }
+      if (whole && term == 1) {
+        turn<kPanel>(values, line, terms, dense);
+      } else if (whole && line == 1) {
+        copy<kPanel>(values, term, terms, dense);
+      } else {
+        gather(static_cast<size_t>(kWidth), reinterpret_cast<const uint8_t*>(values), {terms, count, term * kWidth, line * kWidth}, 0,
+               reinterpret_cast<uint8_t*>(dense));
       }
       if (whole) continue;
       auto* panel = reinterpret_cast<T*>(to);
@@ -148,7 +194,7 @@ struct Panels {
 };
 
 template <class T>
-constexpr PanelCode kCode = {Panels<T>::kRows, Panels<T>::kCols, 1, Panels<T>::kInner, Panels<T>::kWidth, 192, dtype_of<T>,
+constexpr PanelCode kCode = {Panels<T>::kRows, Panels<T>::kCols, 1, Panels<T>::kInner, Panels<T>::kWidth, 192, dtype_of<T>, dtype_of<T>,
                              &Panels<T>::template pack<Panels<T>::kRows>, &Panels<T>::template pack<Panels<T>::kCols>, &Panels<T>::multiply};
 
 }  // namespace

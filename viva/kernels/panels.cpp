@@ -15,7 +15,10 @@ namespace {
 constexpr int64_t kShared = int64_t{1} << 25;  // bytes of b that are packed at a time
 constexpr int64_t kOwnRows = 128;              // rows of a up to which each task packs its own part of b
 constexpr int64_t kOwnCols = 512;              // columns of such a part
-constexpr double kTask = 1 << 18;              // multiplications that are worth a task
+constexpr int64_t kOwnBytes = 1 << 18;         // of b, up to which as much is packed by each task
+constexpr double kTask = 1 << 20;              // multiplications that are worth a task
+constexpr int64_t kDirectCols = 1024;          // of the result
+constexpr int64_t kPage = 4096;
 constexpr int64_t kLine = 64;                  // alignment of what is packed
 
 int64_t ceil_of(int64_t a, int64_t b) { return a / b + (a % b != 0); }
@@ -47,15 +50,23 @@ int64_t panel_bytes(const PanelCode& code, int64_t lines, int64_t panel, int64_t
 // `ready`: the columns of b that are packed already, those of one run of terms `stride` bytes behind those of the one before.
 void multiply_part(const PanelCode& code, Target target, const Operands& x, const Part& p, const Packed& to, const uint8_t* ready, int64_t stride,
                    bool accumulate, uint8_t* c, int64_t ldc) noexcept {
-  const int64_t inner = inner_of(code, p.terms), width = static_cast<int64_t>(bytes(code.sum));
+  const int64_t inner = inner_of(code, p.terms), width = static_cast<int64_t>(bytes(code.sum)), apart = std::abs(x.a.line_stride) * code.width;
+  // Few columns: a is read where it is, unless its lines fall on each other in the cache.
+  const bool direct = p.cols <= kDirectCols && x.a.dtype == code.value && x.a.term_stride == 1 && apart != 0 && apart % kPage != 0;
   for (int64_t t = 0; t < p.terms; t += inner) {
     const int64_t terms = std::min(inner, p.terms - t);
     if (ready == nullptr) code.pack_b(x.b, p.col, p.cols, t, terms, to.b, to.scratch, target);
     const uint8_t* panels = ready == nullptr ? to.b : ready + t / inner * stride;
-    for (int64_t r = 0; r < p.rows; r += p.most) {
+    int64_t r = 0;
+    if (direct && terms % code.depth == 0) {
+      r = p.rows / code.rows * code.rows;
+      const uint8_t* a = x.a.data + ((p.row * x.a.line_stride) + t) * code.width;
+      if (r != 0) code.multiply(r, p.cols, terms, a, x.a.line_stride, panels, accumulate || t != 0, c, ldc);
+    }
+    for (; r < p.rows; r += p.most) {
       const int64_t rows = std::min(p.most, p.rows - r);
       code.pack_a(x.a, p.row + r, rows, t, terms, to.a, to.scratch, target);
-      code.multiply(rows, p.cols, terms, to.a, panels, accumulate || t != 0, c + r * ldc * width, ldc);
+      code.multiply(rows, p.cols, terms, to.a, 0, panels, accumulate || t != 0, c + r * ldc * width, ldc);
     }
   }
 }
@@ -70,11 +81,12 @@ class Products {
     if (dtype != code.sum) narrow_ = find_convert(code.sum, dtype, machine.target());
     // How the work is cut changes no bits: it may follow the number of threads.
     const double work = static_cast<double>(products_) * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-    parts_ = std::clamp<int64_t>(static_cast<int64_t>(std::min(work / kTask, 1e6)), 1, 4 * static_cast<int64_t>(machine.threads()));
+    const int64_t threads = static_cast<int64_t>(machine.threads());
+    parts_ = work >= 16 * kTask * static_cast<double>(threads) ? 4 * threads : std::clamp(static_cast<int64_t>(work / kTask), int64_t{1}, threads);
   }
 
   void run() {
-    if (m_ <= kOwnRows || products_ >= parts_) return run_alone();
+    if (m_ <= kOwnRows || products_ >= parts_ || up_to(n_, code_.cols) * k_ * code_.width <= kOwnBytes) return run_alone();
     for (int64_t p = 0; p < products_; ++p) run_shared(p);
   }
 
@@ -106,9 +118,12 @@ class Products {
 
   // Every task packs what it multiplies: few rows, or many products.
   void run_alone() const {
-    const int64_t panels = ceil_of(n_, code_.cols), wanted = ceil_of(panels, ceil_of(parts_, products_)), least = std::min<int64_t>(panels, 2);
-    const int64_t cols = std::clamp(wanted, least, std::max(least, kOwnCols / code_.cols)) * code_.cols, strips = ceil_of(n_, cols);
-    const int64_t most = std::min(m_, code_.most_rows), rows = narrow_ == nullptr ? m_ : std::min(m_, 4 * code_.most_rows), row_parts = ceil_of(m_, rows);
+    // What is longer is cut; the other operand is then packed by each task anew.
+    const int64_t parts = ceil_of(parts_, products_), panels = ceil_of(n_, code_.cols), least = std::min<int64_t>(panels, 2);
+    const int64_t cols = std::clamp(ceil_of(panels, m_ > n_ ? 1 : parts), least, std::max(least, kOwnCols / code_.cols)) * code_.cols, strips = ceil_of(n_, cols);
+    const int64_t height = up_to(ceil_of(m_, std::max<int64_t>(1, parts / strips)), code_.rows);
+    const int64_t most = std::min({m_, height, code_.most_rows}), rows = std::min({m_, height, narrow_ == nullptr ? m_ : 4 * code_.most_rows}),
+                  row_parts = ceil_of(m_, rows);
     const int64_t units = products_ * strips * row_parts, together = std::max<int64_t>(1, units / (4 * parts_));
     each(ceil_of(units, together), [&](int64_t task) {
       const Room need = room(most, std::min(cols, n_), rows * std::min(cols, n_));
@@ -124,7 +139,10 @@ class Products {
   // All of b is packed by all threads, then multiplied by all.
   void run_shared(int64_t product) const {
     const Operands x = operands(product);
-    const int64_t most = std::clamp(up_to(ceil_of(m_, parts_), code_.rows), 2 * code_.rows, up_to(code_.most_rows, code_.rows));
+    // Panels of rows go to the tasks in equal parts.
+    const int64_t panels_a = ceil_of(m_, code_.rows), threads = static_cast<int64_t>(machine_.threads());
+    const int64_t tasks = std::min(panels_a, std::max(parts_, up_to(ceil_of(m_, code_.most_rows), threads)));
+    const auto first_row = [&](int64_t i) { return std::min(m_, panels_a * i / tasks * code_.rows); };
     const int64_t runs = ceil_of(k_, inner_), line = runs * inner_ * code_.width;  // bytes of a column
     const int64_t cols = std::clamp(kShared / line / code_.cols * code_.cols, code_.cols, up_to(n_, code_.cols)), stride = cols * inner_ * code_.width;
     const BufferPtr ready = BufferPtr::allocate(machine_, static_cast<uint64_t>(cols * line));
@@ -137,11 +155,11 @@ class Products {
         code_.pack_b(x.b, col + first, std::min(together * code_.cols, wide - first), t, terms,
                      ready->data() + t / inner_ * stride + first * up_to(terms, code_.depth) * code_.width, scratch->data(), machine_.target());
       });
-      each(ceil_of(m_, most), [&](int64_t i) {
-        const int64_t row = i * most, rows = std::min(most, m_ - row);
-        Room need = room(rows, 0, rows * wide);
+      each(tasks, [&](int64_t i) {
+        const int64_t row = first_row(i), rows = first_row(i + 1) - row;
+        const Room need = room(rows, 0, rows * wide);
         const BufferPtr memory = BufferPtr::allocate(machine_, static_cast<uint64_t>(need.bytes()));
-        part(product, {row, rows, col, wide, k_, most}, Packed(memory->data(), need), ready->data(), stride);
+        part(product, {row, rows, col, wide, k_, rows}, Packed(memory->data(), need), ready->data(), stride);
       });
     }
   }

@@ -19,13 +19,14 @@ struct PanelCode {
   int64_t inner;       // terms of a panel
   int64_t width;       // bytes of a packed value
   int64_t most_rows;   // of a: as many as the second-level cache keeps
-  DType sum;           // type of the result
+  DType value, sum;    // types of a packed value and of the result
   // `lines` lines from `first` on, terms [from, from + terms), as panels one behind the other, aligned to 64 bytes; lines that fill
   // up the last one are 0. `scratch` takes kPackScratch bytes.
   using Pack = void (*)(const Lines& x, int64_t first, int64_t lines, int64_t from, int64_t terms, uint8_t* to, uint8_t* scratch, Target target) noexcept;
   Pack pack_a, pack_b;
-  // c (m, n) = or += packed panels of a times packed panels of b.
-  void (*multiply)(int64_t m, int64_t n, int64_t terms, const uint8_t* a, const uint8_t* b, bool accumulate, void* c, int64_t ldc) noexcept;
+  // c (m, n) = or += a times packed panels of b. `line` 0: a is packed panels; else whole panels of lines of values side by side,
+  // `line` values apart, and the terms are a multiple of `depth`.
+  void (*multiply)(int64_t m, int64_t n, int64_t terms, const uint8_t* a, int64_t line, const uint8_t* b, bool accumulate, void* c, int64_t ldc) noexcept;
 };
 inline constexpr int64_t kPackScratch = 2 * 32 * 1024;
 
