@@ -19,6 +19,7 @@ namespace viva::kernels {
 
 namespace {
 
+constexpr int64_t kAhead = 256;  // terms that are fetched ahead of a line
 constexpr int64_t kLines = 32, kTerms = 32, kTileBytes = 1024, kStepBytes = 2 * kTileBytes;
 
 struct alignas(64) TileConfig {
@@ -65,7 +66,10 @@ void pack_tile(const uint16_t* from, int64_t line, int64_t term, int64_t lines, 
     for (auto& x : v) x = _mm512_setzero_si512();
   } else if (term == 1) {
     const __mmask32 some = static_cast<__mmask32>(terms == 32 ? ~0u : (1u << terms) - 1);
-    for (int i = 0; i < 16; ++i) v[i] = i < lines ? _mm512_maskz_loadu_epi16(some, from + i * line) : _mm512_setzero_si512();
+    for (int i = 0; i < 16; ++i) {
+      v[i] = i < lines ? _mm512_maskz_loadu_epi16(some, from + i * line) : _mm512_setzero_si512();
+      _mm_prefetch(reinterpret_cast<const char*>(from + i * line + kAhead), _MM_HINT_T0);
+    }
   } else if (line == 1) {
     const __mmask16 some = static_cast<__mmask16>((1u << lines) - 1);
     by_pairs = true;
@@ -85,10 +89,36 @@ void pack_tile(const uint16_t* from, int64_t line, int64_t term, int64_t lines, 
   for (int i = 0; i < 16; ++i) _mm512_store_si512(to + 64 * i, v[i]);
 }
 
+// Both tiles of 32 lines that lie side by side, as pairs of terms.
+void pack_rows(const uint16_t* from, int64_t term, int64_t terms, uint8_t* to) {
+  alignas(64) static constexpr uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                    8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  for (int64_t t = 0; t < kTerms; t += 2, to += 64) {
+    const __m512i even = t < terms ? _mm512_loadu_si512(from + t * term) : _mm512_setzero_si512();
+    const __m512i odd = t + 1 < terms ? _mm512_loadu_si512(from + (t + 1) * term) : _mm512_setzero_si512();
+    _mm_prefetch(reinterpret_cast<const char*>(from + (t + kTerms) * term), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(from + (t + 1 + kTerms) * term), _MM_HINT_T0);
+    _mm512_store_si512(to, _mm512_permutex2var_epi16(even, low, odd));
+    _mm512_store_si512(to + kTileBytes, _mm512_permutex2var_epi16(even, high, odd));
+  }
+}
+
 template <bool kPairs>
 void pack(const Lines& x, int64_t first, int64_t lines, int64_t from, int64_t terms, uint8_t* to, uint8_t*, Target) noexcept {
   const auto* data = reinterpret_cast<const uint16_t*>(x.data);
-  for (int64_t i = 0; i < lines; i += kLines) {
+  int64_t i = 0;
+  if (kPairs && x.line_stride == 1) {  // row by row: as memory likes to be read
+    const int64_t panel = (terms + kTerms - 1) / kTerms * kStepBytes;
+    i = lines / kLines * kLines;
+    for (int64_t t = 0; t < terms; t += kTerms) {
+      for (int64_t l = 0; l < i; l += kLines) {
+        pack_rows(data + first + l + (from + t) * x.term_stride, x.term_stride, terms - t, to + l / kLines * panel + t / kTerms * kStepBytes);
+      }
+    }
+    to += i / kLines * panel;
+  }
+  for (; i < lines; i += kLines) {
     for (int64_t t = 0; t < terms; t += kTerms, to += kStepBytes) {
       for (int64_t half = 0; half < 2; ++half) {
         const int64_t l = i + 16 * half;

@@ -28,6 +28,7 @@ struct Panels {
   static constexpr int kRows = HWY_LANES(uint8_t) >= 64 ? 12 : 4, kVectors = HWY_LANES(uint8_t) >= 64 ? 2 : 3;
   static constexpr int64_t kCols = kVectors * kLanes, kInner = kWidth == 4 ? 256 : 192;
   static constexpr int64_t kFetch = 4;                // tiles that fetch a panel
+  static constexpr int64_t kTogether = 8;             // rows of b that are packed together
   static constexpr int64_t kBlock = 16 / kWidth;      // values of 128 bits
   static constexpr int64_t kAhead = 512 / kWidth;     // values that are fetched ahead of a line
 
@@ -147,7 +148,6 @@ struct Panels {
     const hn::CappedTag<T, kPanel % kLanes == 0 ? kLanes : kBlock> d;
     constexpr int64_t kStep = static_cast<int64_t>(hn::MaxLanes(d));
     for (int64_t t = 0; t < terms; ++t, from += stride, to += kPanel) {
-      hwy::Prefetch(from + 8 * stride);
       for (int64_t l = 0; l < kPanel; l += kStep) hn::StoreU(hn::LoadU(d, from + l), d, to + l);
     }
   }
@@ -158,7 +158,18 @@ struct Panels {
     const auto width = static_cast<int64_t>(bytes(x.dtype));
     const Convert convert = x.dtype == dtype_of<T> ? nullptr : find_convert(x.dtype, dtype_of<T>, target);
     uint8_t* const other = scratch + kPackScratch / 2;
-    for (int64_t i = 0; i < lines; i += kPanel, to += kPanel * terms * kWidth) {
+    int64_t i = 0;
+    if (convert == nullptr && x.line_stride == 1) {  // row by row: as memory likes to be read
+      i = lines / kPanel * kPanel;
+      const T* rows = reinterpret_cast<const T*>(x.data) + first + from * x.term_stride;
+      for (int64_t t = 0; t < terms; t += kTogether) {
+        for (int64_t l = 0; l < i; l += kPanel) {
+          copy<kPanel>(rows + l + t * x.term_stride, x.term_stride, std::min(kTogether, terms - t), reinterpret_cast<T*>(to) + l * terms + t * kPanel);
+        }
+      }
+      to += i * terms * kWidth;
+    }
+    for (; i < lines; i += kPanel, to += kPanel * terms * kWidth) {
       const int64_t count = std::min(kPanel, lines - i);
       const uint8_t* at = x.data + ((first + i) * x.line_stride + from * x.term_stride) * width;
       const bool whole = count == kPanel;

@@ -6,6 +6,7 @@
 
 #include "viva/base/element.h"
 #include "viva/kernels/loops.h"
+#include "viva/kernels/tile.h"
 #include "viva/machine/buffer.h"
 
 namespace viva::kernels {
@@ -17,6 +18,8 @@ constexpr int64_t kOwnRows = 128;              // rows of a up to which each tas
 constexpr int64_t kOwnCols = 512;              // columns of such a part
 constexpr int64_t kOwnBytes = 1 << 18;         // of b, up to which as much is packed by each task
 constexpr double kTask = 1 << 20;              // multiplications that are worth a task
+constexpr int64_t kWholeA = 1 << 20;           // bytes of packed rows that are kept
+constexpr int64_t kSums = 1 << 18;             // bytes of sums that stay in the second-level cache
 constexpr int64_t kDirectCols = 1024;          // of the result
 constexpr int64_t kPage = 4096;
 constexpr int64_t kLine = 64;                  // alignment of what is packed
@@ -39,35 +42,47 @@ struct Packed {
   Packed(uint8_t* memory, const Room& room) : a(memory), b(a + room.a), sums(b + room.b), scratch(sums + room.sums) {}
 };
 
-// Rows [row, row + rows), columns [col, col + cols) and all terms of a product, up to `most` rows at a time.
+// Rows [row, row + rows) and columns [col, col + cols) of a product, up to `most` rows packed at a time.
 struct Part {
   int64_t row, rows, col, cols, terms, most;
+  bool direct;  // rows of a are multiplied where they lie
+};
+// Columns of b that are packed already: those of a run of terms `stride` bytes behind those of the one before.
+struct Ready {
+  const uint8_t* panels = nullptr;
+  int64_t first = 0, stride = 0;  // columns before those of the part
 };
 
 int64_t inner_of(const PanelCode& code, int64_t terms) { return std::min(code.inner, up_to(terms, code.depth)); }
 int64_t panel_bytes(const PanelCode& code, int64_t lines, int64_t panel, int64_t inner) { return up_to(up_to(lines, panel) * inner * code.width, kLine); }
+bool in_lines(const PanelCode& code, const Lines& x) { return x.dtype == code.value && x.term_stride == 1 && x.line_stride != 0; }
 
-// `ready`: the columns of b that are packed already, those of one run of terms `stride` bytes behind those of the one before.
-void multiply_part(const PanelCode& code, Target target, const Operands& x, const Part& p, const Packed& to, const uint8_t* ready, int64_t stride,
-                   bool accumulate, uint8_t* c, int64_t ldc) noexcept {
-  const int64_t inner = inner_of(code, p.terms), width = static_cast<int64_t>(bytes(code.sum)), apart = std::abs(x.a.line_stride) * code.width;
-  // Few columns: a is read where it is, unless its lines fall on each other in the cache.
-  const bool direct = p.cols <= kDirectCols && x.a.dtype == code.value && x.a.term_stride == 1 && apart != 0 && apart % kPage != 0;
+enum class PackA { kEach, kAll, kNone };  // run after run; all, kept behind each other; they are there
+
+void multiply_part(const PanelCode& code, Target target, const Operands& x, const Part& p, const Packed& to, const Ready& ready, PackA pack, bool accumulate,
+                   uint8_t* c, int64_t ldc) noexcept {
+  const int64_t inner = inner_of(code, p.terms), width = static_cast<int64_t>(bytes(code.sum));
+  uint8_t* room_a = to.a;
   for (int64_t t = 0; t < p.terms; t += inner) {
     const int64_t terms = std::min(inner, p.terms - t);
-    if (ready == nullptr) code.pack_b(x.b, p.col, p.cols, t, terms, to.b, to.scratch, target);
-    const uint8_t* panels = ready == nullptr ? to.b : ready + t / inner * stride;
+    const uint8_t* panels = to.b;
+    if (ready.panels == nullptr) {
+      code.pack_b(x.b, p.col, p.cols, t, terms, to.b, to.scratch, target);
+    } else {
+      panels = ready.panels + t / inner * ready.stride + ready.first * up_to(terms, code.depth) * code.width;
+    }
     int64_t r = 0;
-    if (direct && terms % code.depth == 0) {
+    if (p.direct && terms % code.depth == 0) {
       r = p.rows / code.rows * code.rows;
-      const uint8_t* a = x.a.data + ((p.row * x.a.line_stride) + t) * code.width;
+      const uint8_t* a = x.a.data + (p.row * x.a.line_stride + t) * code.width;
       if (r != 0) code.multiply(r, p.cols, terms, a, x.a.line_stride, panels, accumulate || t != 0, c, ldc);
     }
     for (; r < p.rows; r += p.most) {
       const int64_t rows = std::min(p.most, p.rows - r);
-      code.pack_a(x.a, p.row + r, rows, t, terms, to.a, to.scratch, target);
-      code.multiply(rows, p.cols, terms, to.a, 0, panels, accumulate || t != 0, c + r * ldc * width, ldc);
+      if (pack != PackA::kNone) code.pack_a(x.a, p.row + r, rows, t, terms, room_a, to.scratch, target);
+      code.multiply(rows, p.cols, terms, room_a, 0, panels, accumulate || t != 0, c + r * ldc * width, ldc);
     }
+    if (pack != PackA::kEach) room_a += panel_bytes(code, p.most, code.rows, inner);
   }
 }
 
@@ -86,6 +101,7 @@ class Products {
   }
 
   void run() {
+    if (m_ <= code_.cols && n_ >= 8 * m_ && in_lines(code_, operands(0).b)) return run_thin();
     if (m_ <= kOwnRows || products_ >= parts_ || up_to(n_, code_.cols) * k_ * code_.width <= kOwnBytes) return run_alone();
     for (int64_t p = 0; p < products_; ++p) run_shared(p);
   }
@@ -109,11 +125,34 @@ class Products {
     machine_.parallel_for(static_cast<size_t>(tasks), [&](size_t i) { f(static_cast<int64_t>(i)); });
   }
 
-  void part(int64_t product, const Part& p, const Packed& to, const uint8_t* ready, int64_t stride) const noexcept {
-    uint8_t* const out = out_ + (product * m_ * n_ + p.row * n_ + p.col) * width_;
-    multiply_part(code_, machine_.target(), operands(product), p, to, ready, stride, false, narrow_ == nullptr ? out : to.sums, narrow_ == nullptr ? n_ : p.cols);
+  uint8_t* place(int64_t product, int64_t row, int64_t col) const { return out_ + (product * m_ * n_ + row * n_ + col) * width_; }
+  void part(int64_t product, const Operands& x, const Part& p, const Packed& to, const Ready& ready, PackA pack) const noexcept {
+    uint8_t* const out = place(product, p.row, p.col);
+    multiply_part(code_, machine_.target(), x, p, to, ready, pack, false, narrow_ == nullptr ? out : to.sums, narrow_ == nullptr ? n_ : p.cols);
     if (narrow_ == nullptr) return;
     for (int64_t r = 0; r < p.rows; ++r) narrow_(to.sums + r * p.cols * sum_width_, out + r * n_ * width_, static_cast<size_t>(p.cols));
+  }
+  // Few columns: rows are read where they are, unless they fall on each other in the cache.
+  bool direct(const Lines& a, int64_t cols) const { return cols <= kDirectCols && in_lines(code_, a) && a.line_stride * code_.width % kPage != 0; }
+
+  // Few rows: they become the columns of the turned product, so that b is read once and where it lies.
+  void run_thin() const {
+    const int64_t strips = ceil_of(parts_, products_), panels = ceil_of(n_, code_.rows);
+    const int64_t lines = std::clamp(ceil_of(panels, strips), int64_t{1}, std::max<int64_t>(1, 1024 / code_.rows)) * code_.rows, count = ceil_of(n_, lines);
+    each(products_ * count, [&](int64_t task) {
+      const int64_t product = task / count, first = task % count * lines, some = std::min(lines, n_ - first), panel = code_.rows;
+      const Operands x = operands(product);
+      const Room need{panel_bytes(code_, panel, code_.rows, inner_), panel_bytes(code_, m_, code_.cols, inner_), up_to(some * m_ * (sum_width_ + width_), kLine)};
+      const BufferPtr memory = BufferPtr::allocate(machine_, static_cast<uint64_t>(need.bytes()));
+      const Packed to(memory->data(), need);
+      multiply_part(code_, machine_.target(), {x.b, x.a}, {first, some, 0, m_, k_, panel, true}, to, {}, PackA::kEach, false, to.sums, m_);
+      const uint8_t* sums = to.sums;
+      if (narrow_ != nullptr) {
+        narrow_(to.sums, to.sums + some * m_ * sum_width_, static_cast<size_t>(some * m_));
+        sums += some * m_ * sum_width_;
+      }
+      for (int64_t r = 0; r < m_; ++r) gather(static_cast<size_t>(width_), sums + r * width_, {1, some, 0, m_ * width_}, 0, place(product, r, first));
+    });
   }
 
   // Every task packs what it multiplies: few rows, or many products.
@@ -131,7 +170,8 @@ class Products {
       const Packed to(memory->data(), need);
       for (int64_t u = task * together; u < std::min(units, (task + 1) * together); ++u) {
         const int64_t row = u % row_parts * rows, col = u / row_parts % strips * cols;
-        part(u / row_parts / strips, {row, std::min(rows, m_ - row), col, std::min(cols, n_ - col), k_, most}, to, nullptr, 0);
+        const Operands x = operands(u / row_parts / strips);
+        part(u / row_parts / strips, x, {row, std::min(rows, m_ - row), col, std::min(cols, n_ - col), k_, most, direct(x.a, n_)}, to, {}, PackA::kEach);
       }
     });
   }
@@ -156,10 +196,18 @@ class Products {
                      ready->data() + t / inner_ * stride + first * up_to(terms, code_.depth) * code_.width, scratch->data(), machine_.target());
       });
       each(tasks, [&](int64_t i) {
-        const int64_t row = first_row(i), rows = first_row(i + 1) - row;
-        const Room need = room(rows, 0, rows * wide);
+        // Where all of these rows can be kept packed, their sums stay in the cache until they are done.
+        const int64_t row = first_row(i), rows = first_row(i + 1) - row, all = panel_bytes(code_, rows, code_.rows, inner_) * runs;
+        const bool whole = all <= kWholeA;
+        const int64_t some = whole ? std::min(wide, up_to(std::max<int64_t>(1, kSums / (rows * sum_width_)), code_.cols)) : wide;
+        Room need = room(rows, 0, rows * some);
+        if (whole) need.a = all;
         const BufferPtr memory = BufferPtr::allocate(machine_, static_cast<uint64_t>(need.bytes()));
-        part(product, {row, rows, col, wide, k_, rows}, Packed(memory->data(), need), ready->data(), stride);
+        const Packed to(memory->data(), need);
+        for (int64_t done = 0; done < wide; done += some) {
+          part(product, x, {row, rows, col + done, std::min(some, wide - done), k_, rows, direct(x.a, n_)}, to, {ready->data(), done, stride},
+               !whole ? PackA::kEach : done == 0 ? PackA::kAll : PackA::kNone);
+        }
       });
     }
   }
@@ -206,7 +254,7 @@ bool multiply_blocks(const PanelCode& code, DType dtype, Target target, int64_t 
   };
   const Operands x{lines(a, a.trans == 'N'), lines(b, b.trans == 'T')};
   for (int64_t col = 0; col < n; col += cols) {
-    multiply_part(code, target, x, {0, m, col, std::min(cols, n - col), k, most}, Packed(memory.get(), need), nullptr, 0, accumulate,
+    multiply_part(code, target, x, {0, m, col, std::min(cols, n - col), k, most, false}, Packed(memory.get(), need), {}, PackA::kEach, accumulate,
                   static_cast<uint8_t*>(c) + col * static_cast<int64_t>(bytes(code.sum)), ldc);
   }
   return true;
