@@ -29,6 +29,19 @@ std::optional<uint64_t> number_in(const char* path) {
   return std::nullopt;
 }
 
+// Large pages where the system gives them, which older kernels only do from an address that is a multiple of one; null where there
+// is no memory.
+uint8_t* map_pages(uint64_t size) {
+  void* raw = ::mmap(nullptr, size + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  auto* const first = static_cast<uint8_t*>(raw);
+  const uint64_t before = -reinterpret_cast<uintptr_t>(first) % kHuge;
+  if (before != 0) ::munmap(first, before);
+  ::munmap(first + before + size, kHuge - before);
+  ::madvise(first + before, size, MADV_HUGEPAGE);
+  return first + before;
+}
+
 }  // namespace
 
 uint64_t available_memory() {
@@ -78,16 +91,14 @@ Machine::Block BlockStore::take(uint64_t bytes, uint64_t cap) {
     drop();
     if (const uint64_t have = available_memory(); size > have) refuse(have);
   }
-  void* data =
-      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) {
+  uint8_t* data = map_pages(size);
+  if (data == nullptr) {
     drop();
-    data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (data == MAP_FAILED) refuse(available_memory());
+    data = map_pages(size);
+    if (data == nullptr) refuse(available_memory());
   }
-  ::madvise(data, size, MADV_HUGEPAGE);
   taken_bytes_ += size;
-  return {static_cast<uint8_t*>(data), size};
+  return {data, size};
 }
 
 void BlockStore::give(Block block) noexcept {
