@@ -108,6 +108,7 @@ const Row kRows[] = {
      }},
     {"unique_values", kReal, [](const In& i) { return Results{unique_values(i.line())}; }},
     {"searchsorted", kReal, [](const In& i) { return Results{searchsorted(sort(i.row()), i.x()), searchsorted(i.row(), i.x(), true, argsort(i.row()))}; }},
+    {"isin", kReal, [](const In& i) { return Results{isin(i.x(), i.row()), isin(i.x(), i.line(), true)}; }},
     {"histogram", kReal, [](const In& i) {
        const Histogram h = histogram(i.line(), 17), limited = histogram(i.x(), 5, std::pair(-0.5, 0.25));
        return Results{h.counts, h.edges, limited.counts, limited.edges};

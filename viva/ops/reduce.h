@@ -57,6 +57,7 @@ struct Unique {
 };
 Unique unique(const Tensor& x);         // every NaN is one of its own
 Tensor unique_values(const Tensor& x);  // its values alone
+Tensor isin(const Tensor& x, const Tensor& of, bool invert = false);  // whether each value of x is among the others; invert: is not
 Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right = false);  // how many of (n) sorted ones are smaller; right: not larger
 struct Histogram {
   Tensor counts, edges;
