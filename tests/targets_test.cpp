@@ -222,6 +222,21 @@ const Row kRows[] = {
     {"adaptive_max_pool2d", kRealFloat, [](const In& i) { return Results{adaptive_max_pool2d(i.plane(), {5, 11})}; }},
     {"adaptive_avg_pool2d", kRealFloat, [](const In& i) { return Results{adaptive_avg_pool2d(i.plane(), {5, 11})}; }},
     {"global_avg_pool", kRealFloat, [](const In& i) { return Results{global_avg_pool(i.plane())}; }},
+    // Fourier transforms
+    {"fft", kFloat, [](const In& i) { return Results{fft(i.x()), fft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"ifft", kFloat, [](const In& i) { return Results{ifft(i.x()), ifft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"rfft", kRealFloat, [](const In& i) { return Results{rfft(i.x()), rfft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"irfft", kFloat, [](const In& i) { return Results{irfft(i.x()), irfft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"hfft", kFloat, [](const In& i) { return Results{hfft(i.x()), hfft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"ihfft", kRealFloat, [](const In& i) { return Results{ihfft(i.x()), ihfft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"fftn", kFloat, [](const In& i) { return Results{fftn(i.plane()), fftn(i.x(), Dims{30}, Dims{0})}; }},
+    {"ifftn", kFloat, [](const In& i) { return Results{ifftn(i.plane()), ifftn(i.x(), Dims{30}, Dims{0})}; }},
+    {"rfftn", kRealFloat, [](const In& i) { return Results{rfftn(i.plane()), rfftn(i.x(), Dims{30}, Dims{0})}; }},
+    {"irfftn", kFloat, [](const In& i) { return Results{irfftn(i.plane()), irfftn(i.x(), Dims{30}, Dims{0})}; }},
+    {"fftfreq", kRealFloat, [](const In& i) { return Results{fftfreq(i.m, 1001, 0.3, i.type)}; }},
+    {"rfftfreq", kRealFloat, [](const In& i) { return Results{rfftfreq(i.m, 1001, 0.3, i.type)}; }},
+    {"fftshift", kAll, [](const In& i) { return Results{fftshift(i.x())}; }},
+    {"ifftshift", kAll, [](const In& i) { return Results{ifftshift(i.x(), Dims{1})}; }},
     // metrics
     {"cosine", kRealFloat, [](const In& i) { return Results{cosine(i.x(), i.y()), cosine(i.x(), i.y(), 0)}; }},
     {"mse", kRealFloat, [](const In& i) { return Results{mse(i.x(), i.y()), mse(i.x(), i.y(), 0)}; }},
@@ -316,7 +331,7 @@ TEST(EveryVerb, IsInOneOfTheLists) {
   for (const Row& r : kRows) rows.insert(r.name);
   const std::regex verb("(?:inline )?(?:Tensor|void|Packed|std::vector<Tensor>|TopK|MaxPool|Unique|Histogram|QR|SVD|Eigh|SignLogDet|LeastSquares) ([a-z][a-z0-9_]*)\\(.*");
   std::set<std::string> seen;
-  for (const char* page : {"ops", "arrange", "conv", "linalg", "metrics", "packed", "random", "reduce"}) {
+  for (const char* page : {"ops", "arrange", "conv", "fft", "linalg", "metrics", "packed", "random", "reduce"}) {
     std::ifstream text(VIVA_SOURCE "/viva/ops/" + std::string(page) + ".h");
     for (std::string line; std::getline(text, line);) {
       std::smatch found;
