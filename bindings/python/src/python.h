@@ -55,7 +55,8 @@ inline nb::object wrap(Tensor&& t) {
   return o;
 }
 
-// An array or a number of Python as an operand; empty for anything else. Throws OverflowError past 64 bits.
+// An array, or a number of Python or NumPy (it has no type of its own then), as an operand; empty for anything else. Throws
+// OverflowError past 64 bits.
 std::optional<Arg> operand(PyObject* o);
 
 // From fewer values on than a change of threads costs, the interpreter's lock is kept.
@@ -105,6 +106,7 @@ class Named {
 };
 
 // exchange.cpp
+bool is_foreign_array(PyObject* o) noexcept;  // of another library: it has values to share
 Tensor as_tensor(nb::handle object, std::optional<DType> dtype, std::optional<bool> copy);
 Tensor from_dlpack(nb::handle object, std::optional<bool> copy);
 nb::object to_dlpack(const Tensor& t, bool versioned, bool copied);
@@ -124,7 +126,9 @@ void bind_linalg(nb::module_& m);
 void bind_packed(nb::module_& m);
 void bind_conv(nb::module_& m);
 void bind_random(nb::module_& m);
+void bind_fft(nb::module_& m);
 void bind_dtypes(nb::module_& m);
+void bind_signatures(nb::module_& m);
 
 // Sets the Python exception for the C++ one that is being handled.
 void raise_current() noexcept;
