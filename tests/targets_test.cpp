@@ -196,6 +196,11 @@ const Row kRows[] = {
        const Eigh f = eigh(i.square());
        return Results{f.eigenvalues, f.eigenvectors};
      }},
+    {"eig", kFactor, [](const In& i) {
+       const Eigh f = eig(i.tensor({3, 17, 17}, 1));
+       return Results{f.eigenvalues, f.eigenvectors};
+     }},
+    {"eigvals", kFactor, [](const In& i) { return Results{eigvals(i.tensor({3, 17, 17}, 1))}; }},
     {"eigvalsh", kFactor, [](const In& i) { return Results{eigvalsh(i.square())}; }},
     {"matrix_norm", kFactor, [](const In& i) { return Results{matrix_norm(i.x()), matrix_norm(i.x(), "nuc"), matrix_norm(i.x(), 1)}; }},
     {"vector_norm", kFloat, [](const In& i) { return Results{vector_norm(i.x(), 3, 0)}; }},

@@ -159,6 +159,10 @@ def test_newer_names_of_the_standard():
         viva.broadcast_shapes("a")
     x = viva.asarray([1, 2, 3])
     assert viva.isin(x, viva.asarray([3, 1])).tolist() == [True, False, True] and viva.isin(x, 2, invert=True).tolist() == [True, False, True]
+    n = np.random.default_rng(6).normal(size=(2, 5, 5))
+    values, vectors = viva.linalg.eig(viva.asarray(n))
+    assert np.allclose(n @ np.asarray(vectors), np.asarray(vectors) * np.asarray(values)[:, None, :])
+    assert np.allclose(np.sort_complex(viva.linalg.eigvals(viva.asarray(n))), np.sort_complex(np.linalg.eigvals(n)))
     assert viva.isin(2, x).tolist() is True and viva.searchsorted(x, 2).tolist() == 1 and viva.searchsorted(x, 2, side="right").tolist() == 2
 
 
