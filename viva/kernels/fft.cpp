@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <kissfft/kissfft.hh>
+#include <memory>
 #include <numbers>
 
 namespace viva::kernels {
@@ -18,6 +19,24 @@ constexpr int64_t kSlowPrime = 32;    // kissfft takes n * p steps for a prime f
 // std::complex asks each product whether it is NaN.
 C times(C a, C b) { return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()}; }
 
+// kissfft's tables of sines, which cost as much as a transform: each thread keeps its last ones. Nobody transforms by them but by
+// copies, as they have scratch inside.
+using Tables = std::shared_ptr<const Plan>;
+constexpr int64_t kKept = 64 * 1024;  // values
+Tables tables(const Machine& machine, int64_t m, bool inverse) {
+  struct Last {
+    Tables tables;
+    int64_t m = 0;
+    bool inverse = false;
+  };
+  thread_local Last last;
+  if (last.m == m && last.inverse == inverse) return last.tables;
+  const Tensor room(machine, {m, 4}, DType::kF64);  // refused where it is not there: the heap would promise it
+  const auto made = std::make_shared<const Plan>(static_cast<size_t>(m), inverse);
+  if (m <= kKept) last = {made, m, inverse};
+  return made;
+}
+
 int64_t largest_prime(int64_t n) {
   int64_t largest = 1;
   for (int64_t p = 2; p * p <= n; ++p) {
@@ -31,7 +50,7 @@ class Transform {
  public:
   explicit Transform(const Fourier& f, const Machine& machine)
       : n_(f.n), chirped_(largest_prime(f.n) > kSlowPrime), m_(chirped_ ? chirp_length(f.n) : f.n),
-        plan_(plan(machine, m_, !chirped_ && f.inverse)) {
+        tables_(tables(machine, m_, !chirped_ && f.inverse)) {
     if (!chirped_) return;
     // Bluestein 1970: jk = (j^2 + k^2 - (k - j)^2) / 2 makes of the sum a convolution, whose length may be a power of 2.
     chirp_ = Tensor(machine, {2, m_}, DType::kC128);
@@ -46,11 +65,11 @@ class Transform {
     std::fill_n(b, m_, C(0));
     b[0] = std::conj(w[0]);
     for (int64_t j = 1; j < n_; ++j) b[j] = b[m_ - j] = std::conj(w[j]);
-    plan_.transform(b, w + m_);
+    plan().transform(b, w + m_);
   }
 
   int64_t room() const { return chirped_ ? 2 * m_ : m_; }
-  const Plan& plan() const { return plan_; }
+  Plan plan() const { return *tables_; }
 
   // row to its transform, which lies in `room` then.
   void run(const Plan& plan, const C* row, C* room) const {
@@ -68,11 +87,6 @@ class Transform {
   }
 
  private:
-  // kissfft's table comes from the heap, which promises what is not there; the tensor asks first.
-  static Plan plan(const Machine& machine, int64_t m, bool inverse) {
-    const Tensor table(machine, {m, 4}, DType::kF64);
-    return {static_cast<size_t>(m), inverse};
-  }
   static int64_t chirp_length(int64_t n) {
     int64_t m = 1;
     while (m < 2 * n - 1) m *= 2;
@@ -83,7 +97,7 @@ class Transform {
   int64_t n_;
   bool chirped_;
   int64_t m_;     // values of kissfft's rows
-  Plan plan_;
+  Tables tables_;
   Tensor chirp_;  // w[j] = exp(-+pi i j^2 / n), and the transform of its conjugates around 0
 };
 
@@ -109,7 +123,7 @@ void rows(const Machine& machine, const Tensor& x, const Fourier& f, const Tenso
   const int64_t count = x.size(0), have = x.size(1), want = out.size(1), each = std::max<int64_t>(1, kTask / f.n);
   const Transform transform(f, machine);
   const auto some = [&](int64_t begin, int64_t end) {
-    const Plan plan = transform.plan();  // it has scratch of its own
+    const Plan plan = transform.plan();
     const Tensor room(machine, {f.n + transform.room()}, DType::kC128);
     C *row = reinterpret_cast<C*>(room.raw()), *result = row + f.n;
     for (int64_t r = begin; r < end; ++r) {
