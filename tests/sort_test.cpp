@@ -139,6 +139,22 @@ TEST(Searchsorted, BothSides) {
   EXPECT_THROW(searchsorted(zeros(m, {2, 2}), v), Error);
 }
 
+TEST(Unique, ComplexNumbersByRealPartFirst) {
+  const Machine m;
+  using C = std::complex<float>;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor x = Tensor::of<C>(m, {C(2, 1), C(1, 5), C(2, 0), C(1, 5), C(0, -0.0f), C(2, 1), C(nan, 1), C(-0.0f, 0), C(nan, 1), C(1, nan)});
+  const Unique u = unique(reshape(x, {5, 2}));
+  EXPECT_EQ(u.counts.values<int>(), (std::vector<int>{2, 2, 1, 1, 2, 1, 1}));
+  EXPECT_EQ(u.indices.values<int>(), (std::vector<int>{4, 1, 9, 2, 0, 6, 8}));
+  EXPECT_EQ(u.inverse.values<int>(), (std::vector<int>{4, 1, 3, 1, 0, 4, 5, 0, 6, 2}));
+  EXPECT_EQ(u.inverse.shape(), (Shape{5, 2}));
+  const auto values = unique_values(x).values<C>();
+  EXPECT_EQ(values.size(), 7u);
+  EXPECT_TRUE(values[0] == C(0) && values[1] == C(1, 5) && values[3] == C(2, 0) && values[4] == C(2, 1));
+  EXPECT_EQ(unique(zeros(m, {0, 2}, DType::kC128)).values.count(), 0);
+}
+
 TEST(Isin, IsEqualityWithOneOfThem) {
   const Machine m;
   const double inf = std::numeric_limits<double>::infinity();

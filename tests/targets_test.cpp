@@ -102,11 +102,11 @@ const Row kRows[] = {
        const TopK a = topk(i.x(), 7, 0), b = topk(i.line(), 1000, 0, false);
        return Results{a.values, a.indices, b.values, b.indices};
      }},
-    {"unique", kReal, [](const In& i) {
+    {"unique", kNumeric, [](const In& i) {
        const Unique u = unique(i.x());
        return Results{u.values, u.indices, u.inverse, u.counts};
      }},
-    {"unique_values", kReal, [](const In& i) { return Results{unique_values(i.line())}; }},
+    {"unique_values", kNumeric, [](const In& i) { return Results{unique_values(i.line())}; }},
     {"searchsorted", kReal, [](const In& i) { return Results{searchsorted(sort(i.row()), i.x()), searchsorted(i.row(), i.x(), true, argsort(i.row()))}; }},
     {"isin", kReal, [](const In& i) { return Results{isin(i.x(), i.row()), isin(i.x(), i.line(), true)}; }},
     {"histogram", kReal, [](const In& i) {

@@ -167,9 +167,9 @@ void bind_creation(nb::module_& m) {
           return linspace_of(start, stop, num, dtype, endpoint);
         }, nb::arg("start"), nb::arg("stop"), nb::arg("num"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(),
         nb::arg("endpoint") = true, "num evenly spaced values from start to stop.");
-  m.def("eye", [](int64_t rows, std::optional<int64_t> cols, int64_t k, const DTypeObject* dtype, const Device& device) {
+  m.def("eye", [](int64_t rows, std::optional<int64_t> cols, Diagonal k, const DTypeObject* dtype, const Device& device) {
           check_device(device);
-          return eye(machine(), rows, cols, k, dtype_or(dtype, kDefaultFloat));
+          return eye(machine(), rows, cols, k.k, dtype_or(dtype, kDefaultFloat));
         }, nb::arg("n_rows"), nb::arg("n_cols") = nb::none(), nb::kw_only(), nb::arg("k") = 0, nb::arg("dtype") = nb::none(),
         nb::arg("device") = nb::none(), Released(), "A matrix with 1 on the k-th diagonal.");
   def_making(m, "empty", "empty_like", "An array of values of nothing in particular.", "One of the shape and type of x.",
@@ -188,8 +188,8 @@ void bind_creation(nb::module_& m) {
           return full_of(x.shape(), value, dtype_or(dtype, x.dtype()));
         }, nb::arg("x"), nb::arg("fill_value"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(),
         "One of the shape and type of x.");
-  m.def("tril", &tril, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros above the k-th diagonal.");
-  m.def("triu", &triu, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros below the k-th diagonal.");
+  m.def("tril", [](const Tensor& x, Diagonal k) { return tril(x, k.k); }, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros above the k-th diagonal.");
+  m.def("triu", [](const Tensor& x, Diagonal k) { return triu(x, k.k); }, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros below the k-th diagonal.");
   m.def("meshgrid", [](const nb::args& arrays, const std::string& indexing) {
           if (indexing != "xy" && indexing != "ij") throw Error(Code::kUsage, "meshgrid", "indexing \"" + indexing + "\"", "\"xy\" or \"ij\"");
           return meshgrid(arrays_of(arrays, "meshgrid"), indexing == "ij");

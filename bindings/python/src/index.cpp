@@ -92,8 +92,8 @@ Selected select(const Tensor& x, PyObject* key) {
       }
       for (size_t i = 0; i < mask.rank(); ++i) {
         const int64_t have = out.view.size(axis + static_cast<int64_t>(i));
-        if (mask.shape()[i] != have) {
-          throw Error(Code::kUsage, "index", "a mask of shape " + text(mask.shape()) + " for shape " + text(x.shape()), "the axes that it stands for must be equal");
+        if (mask.shape()[i] != have && mask.shape()[i] != 0) {
+          throw Error(Code::kUsage, "index", "a mask of shape " + text(mask.shape()) + " for shape " + text(x.shape()), "the axes that it stands for must be equal, or its own 0");
         }
       }
       for (Tensor& t : nonzero(mask)) {

@@ -6,6 +6,7 @@
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -72,6 +73,11 @@ inline int64_t values_of(const Arg& a) { return a.tensor() == nullptr ? 1 : a.te
 // A call of an elementwise verb: what is wrong with it is either the shapes (ValueError) or the types (TypeError).
 nb::object call(Tensor (*verb)(const Tensor&), const Tensor& x);
 nb::object call(Tensor (*verb)(const Arg&, const Arg&), const Arg& a, const Arg& b);
+
+// The number of a diagonal: an int, of which what is past every matrix is cut.
+struct Diagonal {
+  int64_t k = 0;
+};
 
 // int or a sequence of them.
 using Ints = std::variant<int64_t, std::vector<int64_t>>;
@@ -144,3 +150,17 @@ R guarded(R failed, F f) noexcept {
 }
 
 }  // namespace viva::python
+
+template <>
+struct nanobind::detail::type_caster<viva::python::Diagonal> {
+  NB_TYPE_CASTER(viva::python::Diagonal, const_name("int"))
+  bool from_python(handle src, uint8_t, cleanup_list*) noexcept {
+    constexpr int64_t kMost = int64_t{1} << 61;
+    const object whole = steal(PyNumber_Index(src.ptr()));
+    int overflow = 0;
+    const int64_t v = whole.is_valid() ? PyLong_AsLongLongAndOverflow(whole.ptr(), &overflow) : 0;
+    PyErr_Clear();
+    value.k = overflow != 0 ? overflow * kMost : std::clamp(v, -kMost, kMost);
+    return whole.is_valid();
+  }
+};

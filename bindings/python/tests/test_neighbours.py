@@ -166,6 +166,21 @@ def test_newer_names_of_the_standard():
     assert viva.isin(2, x).tolist() is True and viva.searchsorted(x, 2).tolist() == 1 and viva.searchsorted(x, 2, side="right").tolist() == 2
 
 
+def test_the_standards_corners():
+    """What the standard's test suite finds with --max-examples 200 and not with 5."""
+    x = viva.asarray([[1, 2, 3]])
+    empty = viva.zeros(0, dtype=viva.bool)
+    assert x[empty].shape == (0, 3) and x[0][empty].shape == (0,) and x[viva.zeros((0, 3), dtype=viva.bool)].shape == (0,)
+    for k in (2**63, -(2**63) - 1, 10**30, np.int8(3)):
+        n = min(max(int(k), -9), 9)
+        assert np.array_equal(viva.eye(3, 4, k=k), np.eye(3, 4, n)) and np.array_equal(viva.tril(x, k=k), np.tril(x, n)) and np.array_equal(viva.triu(x, k=k), np.triu(x, n))
+    with pytest.raises(TypeError):
+        viva.eye(3, k=1.5)
+    c = np.array([2 + 1j, 1 + 5j, 2, 1 + 5j, 2 + 1j])
+    for got, want in zip(viva.unique_all(viva.asarray(c)), np.unique(c, return_index=True, return_inverse=True, return_counts=True)):
+        assert np.array_equal(got, want)
+
+
 def test_fourier_transforms_are_numpys():
     rng = np.random.default_rng(5)
     n = rng.normal(size=(3, 12)) + 1j * rng.normal(size=(3, 12))
