@@ -8,7 +8,7 @@ build_tools="g++ cmake ninja:ninja-build ccache pkg-config python3"
 build_libraries="libc6-dev libhwy-dev libtbb-dev libhwloc-dev libexpected-dev nlohmann-json3-dev libcli11-dev libfmt-dev
   libxxhash-dev libssl-dev zlib1g-dev"
 tensor_tools=""  # the tensor rooms of the library, which the program does not need
-tensor_libraries="libopenblas-pthread-dev libdnnl-dev"
+tensor_libraries="libopenblas-pthread-dev libdnnl-dev libkissfft-dev"
 test_tools="clang llvm-symbolizer:llvm"
 test_libraries="libclang-rt-dev libgtest-dev librapidcheck-dev python3-dev python3-venv"
 

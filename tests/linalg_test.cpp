@@ -243,6 +243,26 @@ TEST(linalg, eigh) {
   });
 }
 
+TEST(linalg, eig) {
+  const Machine machine({.threads = 2});
+  over_shapes(true, [&](const Shape& batch, int64_t n, int64_t, DType type, std::mt19937_64& random) {
+    const Tensor a = other_strides(random_tensor(machine, with(batch, {n, n}), type, random()), random);
+    const Eigh f = eig(a);
+    EXPECT_TRUE(is_complex(f.eigenvectors.dtype()) && f.eigenvalues.dtype() == f.eigenvectors.dtype());
+    EXPECT_EQ(f.eigenvalues.shape(), with(batch, {n}));
+    const DType computed = type == DType::kF16 || type == DType::kBF16 ? DType::kF32 : type;
+    const Tensor v = wide(f.eigenvectors), w = wide(f.eigenvalues);
+    EXPECT_LE(apart(matmul(wide(a), v), multiply(v, w.unsqueeze(-2))), allowed(computed, n) * 2);
+    if (a.count() == 0) return;
+    EXPECT_LE(apart(wide(vector_norm(v, 2, Axes{-2})), ones(machine, w.shape(), DType::kC128)), allowed(computed, n));
+    // The trace tells the other verb's sum; real matrices have conjugate pairs exactly.
+    EXPECT_LE(apart(wide(sum(eigvals(a), Axes{-1})), trace(wide(a))), allowed(computed, n) * static_cast<double>(n));
+    if (!is_complex(type)) {
+      EXPECT_EQ(apart(sort(imag(w)), sort(negative(imag(w)))), 0);
+    }
+  });
+}
+
 TEST(linalg, lstsq) {
   const Machine machine({.threads = 2});
   over_shapes(false, [&](const Shape& batch, int64_t m, int64_t n, DType type, std::mt19937_64& random) {
@@ -327,6 +347,7 @@ TEST(linalg, errors_name_the_matrix) {
     expect_error(Code::kBadInput, {"svd", "(1, 2)", "finite"}, [&] { svd(x); });
     expect_error(Code::kBadInput, {"svdvals", "(1, 2)"}, [&] { svdvals(x); });
     expect_error(Code::kBadInput, {"eigh", "(1, 2)"}, [&] { eigh(x); });
+    expect_error(Code::kBadInput, {"eig", "(1, 2)", "finite"}, [&] { eig(x); });
     expect_error(Code::kBadInput, {"eigvalsh", "(1, 2)"}, [&] { eigvalsh(x); });
     expect_error(Code::kBadInput, {"cholesky", "(1, 2)"}, [&] { cholesky(x); });
     expect_error(Code::kBadInput, {"lstsq", "(1, 2)"}, [&] { lstsq(x, b); });
@@ -341,6 +362,7 @@ TEST(linalg, errors_name_the_matrix) {
   for (const auto& f : std::vector<std::function<void()>>{
            [&] { solve(wide_one, b); }, [&] { inv(wide_one); }, [&] { det(wide_one); },
            [&] { slogdet(wide_one); }, [&] { cholesky(wide_one); }, [&] { eigh(wide_one); },
+           [&] { eigvals(wide_one); },
            [&] { matrix_power(wide_one, 2); }}) {
     expect_error(Code::kUsage, {"(2, 3)", "square"}, f);
   }

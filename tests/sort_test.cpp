@@ -139,6 +139,40 @@ TEST(Searchsorted, BothSides) {
   EXPECT_THROW(searchsorted(zeros(m, {2, 2}), v), Error);
 }
 
+TEST(Unique, ComplexNumbersByRealPartFirst) {
+  const Machine m;
+  using C = std::complex<float>;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor x = Tensor::of<C>(m, {C(2, 1), C(1, 5), C(2, 0), C(1, 5), C(0, -0.0f), C(2, 1), C(nan, 1), C(-0.0f, 0), C(nan, 1), C(1, nan)});
+  const Unique u = unique(reshape(x, {5, 2}));
+  EXPECT_EQ(u.counts.values<int>(), (std::vector<int>{2, 2, 1, 1, 2, 1, 1}));
+  EXPECT_EQ(u.indices.values<int>(), (std::vector<int>{4, 1, 9, 2, 0, 6, 8}));
+  EXPECT_EQ(u.inverse.values<int>(), (std::vector<int>{4, 1, 3, 1, 0, 4, 5, 0, 6, 2}));
+  EXPECT_EQ(u.inverse.shape(), (Shape{5, 2}));
+  const auto values = unique_values(x).values<C>();
+  EXPECT_EQ(values.size(), 7u);
+  EXPECT_TRUE(values[0] == C(0) && values[1] == C(1, 5) && values[3] == C(2, 0) && values[4] == C(2, 1));
+  EXPECT_EQ(unique(zeros(m, {0, 2}, DType::kC128)).values.count(), 0);
+}
+
+TEST(Isin, IsEqualityWithOneOfThem) {
+  const Machine m;
+  const double inf = std::numeric_limits<double>::infinity();
+  const Tensor x = Tensor::of<double>(m, {{0.0, -0.0, 1}, {kNan, inf, 4}}), of = Tensor::of<double>(m, {inf, 4, -0.0, kNan, 5});
+  EXPECT_EQ(isin(x, of).values<bool>(), (std::vector<bool>{true, true, false, false, true, true}));
+  EXPECT_EQ(isin(x.transpose(0, 1), of, true).values<bool>(), (std::vector<bool>{false, true, false, false, true, false}));
+  EXPECT_EQ(isin(x, zeros(m, {0, 2})).values<bool>(), std::vector<bool>(6, false));
+  EXPECT_EQ(isin(zeros(m, {0}), of).shape(), (Shape{0}));
+  EXPECT_TRUE(isin(full(m, {}, 4), Tensor::of<int8_t>(m, {4, 5})).item<bool>());
+  EXPECT_EQ(isin(Tensor::of<bool>(m, {true, false}), Tensor::of<bool>(m, {true})).values<bool>(), (std::vector<bool>{true, false}));
+  for (const DType type : {DType::kI8, DType::kU64, DType::kF32, DType::kBF16}) {
+    const Tensor a = remainder(random_tensor(m, {300}, type, 1), 50), b = remainder(random_tensor(m, {20}, type, 2), 50);
+    const Tensor twin = any(equal(a.unsqueeze(1), b.unsqueeze(0)), Axes{1});
+    EXPECT_EQ(isin(a, b).values<bool>(), twin.values<bool>());
+  }
+  EXPECT_THROW(isin(zeros(m, {2}, DType::kC64), of), Error);
+}
+
 TEST(Histogram, CountsEveryValueOnce) {
   const Machine m;
   const Histogram h = histogram(Tensor::of<float>(m, {0, 0.5, 1, 1, 2, static_cast<float>(kNan), 3, -1}), 4, std::pair(0.0, 2.0));

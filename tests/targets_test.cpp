@@ -102,12 +102,13 @@ const Row kRows[] = {
        const TopK a = topk(i.x(), 7, 0), b = topk(i.line(), 1000, 0, false);
        return Results{a.values, a.indices, b.values, b.indices};
      }},
-    {"unique", kReal, [](const In& i) {
+    {"unique", kNumeric, [](const In& i) {
        const Unique u = unique(i.x());
        return Results{u.values, u.indices, u.inverse, u.counts};
      }},
-    {"unique_values", kReal, [](const In& i) { return Results{unique_values(i.line())}; }},
+    {"unique_values", kNumeric, [](const In& i) { return Results{unique_values(i.line())}; }},
     {"searchsorted", kReal, [](const In& i) { return Results{searchsorted(sort(i.row()), i.x()), searchsorted(i.row(), i.x(), true, argsort(i.row()))}; }},
+    {"isin", kReal, [](const In& i) { return Results{isin(i.x(), i.row()), isin(i.x(), i.line(), true)}; }},
     {"histogram", kReal, [](const In& i) {
        const Histogram h = histogram(i.line(), 17), limited = histogram(i.x(), 5, std::pair(-0.5, 0.25));
        return Results{h.counts, h.edges, limited.counts, limited.edges};
@@ -195,6 +196,11 @@ const Row kRows[] = {
        const Eigh f = eigh(i.square());
        return Results{f.eigenvalues, f.eigenvectors};
      }},
+    {"eig", kFactor, [](const In& i) {
+       const Eigh f = eig(i.tensor({3, 17, 17}, 1));
+       return Results{f.eigenvalues, f.eigenvectors};
+     }},
+    {"eigvals", kFactor, [](const In& i) { return Results{eigvals(i.tensor({3, 17, 17}, 1))}; }},
     {"eigvalsh", kFactor, [](const In& i) { return Results{eigvalsh(i.square())}; }},
     {"matrix_norm", kFactor, [](const In& i) { return Results{matrix_norm(i.x()), matrix_norm(i.x(), "nuc"), matrix_norm(i.x(), 1)}; }},
     {"vector_norm", kFloat, [](const In& i) { return Results{vector_norm(i.x(), 3, 0)}; }},
@@ -221,6 +227,21 @@ const Row kRows[] = {
     {"adaptive_max_pool2d", kRealFloat, [](const In& i) { return Results{adaptive_max_pool2d(i.plane(), {5, 11})}; }},
     {"adaptive_avg_pool2d", kRealFloat, [](const In& i) { return Results{adaptive_avg_pool2d(i.plane(), {5, 11})}; }},
     {"global_avg_pool", kRealFloat, [](const In& i) { return Results{global_avg_pool(i.plane())}; }},
+    // Fourier transforms
+    {"fft", kFloat, [](const In& i) { return Results{fft(i.x()), fft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"ifft", kFloat, [](const In& i) { return Results{ifft(i.x()), ifft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"rfft", kRealFloat, [](const In& i) { return Results{rfft(i.x()), rfft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"irfft", kFloat, [](const In& i) { return Results{irfft(i.x()), irfft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"hfft", kFloat, [](const In& i) { return Results{hfft(i.x()), hfft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"ihfft", kRealFloat, [](const In& i) { return Results{ihfft(i.x()), ihfft(i.x(), 360, 0, FourierNorm::kOrtho)}; }},
+    {"fftn", kFloat, [](const In& i) { return Results{fftn(i.plane()), fftn(i.x(), Dims{30}, Dims{0})}; }},
+    {"ifftn", kFloat, [](const In& i) { return Results{ifftn(i.plane()), ifftn(i.x(), Dims{30}, Dims{0})}; }},
+    {"rfftn", kRealFloat, [](const In& i) { return Results{rfftn(i.plane()), rfftn(i.x(), Dims{30}, Dims{0})}; }},
+    {"irfftn", kFloat, [](const In& i) { return Results{irfftn(i.plane()), irfftn(i.x(), Dims{30}, Dims{0})}; }},
+    {"fftfreq", kRealFloat, [](const In& i) { return Results{fftfreq(i.m, 1001, 0.3, i.type)}; }},
+    {"rfftfreq", kRealFloat, [](const In& i) { return Results{rfftfreq(i.m, 1001, 0.3, i.type)}; }},
+    {"fftshift", kAll, [](const In& i) { return Results{fftshift(i.x())}; }},
+    {"ifftshift", kAll, [](const In& i) { return Results{ifftshift(i.x(), Dims{1})}; }},
     // metrics
     {"cosine", kRealFloat, [](const In& i) { return Results{cosine(i.x(), i.y()), cosine(i.x(), i.y(), 0)}; }},
     {"mse", kRealFloat, [](const In& i) { return Results{mse(i.x(), i.y()), mse(i.x(), i.y(), 0)}; }},
@@ -323,7 +344,7 @@ TEST(EveryVerb, IsInOneOfTheLists) {
   for (const Row& r : kRows) rows.insert(r.name);
   const std::regex verb("(?:inline )?(?:Tensor|void|Packed|std::vector<Tensor>|TopK|MaxPool|Unique|Histogram|QR|SVD|Eigh|SignLogDet|LeastSquares) ([a-z][a-z0-9_]*)\\(.*");
   std::set<std::string> seen;
-  for (const char* page : {"ops", "arrange", "conv", "linalg", "metrics", "packed", "random", "reduce"}) {
+  for (const char* page : {"ops", "arrange", "conv", "fft", "linalg", "metrics", "packed", "random", "reduce"}) {
     std::ifstream text(VIVA_SOURCE "/viva/ops/" + std::string(page) + ".h");
     for (std::string line; std::getline(text, line);) {
       std::smatch found;

@@ -279,6 +279,66 @@ void eigh(const Machine& machine, DType dtype, int64_t count, int64_t n, bool ve
   });
 }
 
+void eig(const Machine& machine, DType dtype, int64_t count, int64_t n, bool vectors, void* a, void* w, void* v,
+         Info& info) {
+  info.assign(static_cast<size_t>(count), 0);
+  with_float(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    using R = Real<T>;
+    const int size = static_cast<int>(n), ask = -1, one = 1;
+    const char job = vectors ? 'V' : 'N';
+    // Real matrices: the parts of the eigenvalues go to `reals`, n and n of them; complex ones: scratch is there.
+    const auto call = [&](T* x, T* values, T* right, T* work, const int* lwork, R* reals, int* failed) {
+      if constexpr (kComplex<T>) {
+        VIVA_COMPLEX_ROUTINE(T, geev)
+        ("N", &job, &size, x, &size, values, nullptr, &one, right, &size, work, lwork, reals, failed, 1, 1);
+      } else {
+        (void)values;
+        VIVA_REAL_ROUTINE(T, geev)
+        ("N", &job, &size, x, &size, reals, reals + n, nullptr, &one, right, &size, work, lwork, failed, 1, 1);
+      }
+    };
+    T answer{}, none{};
+    int unused = 0;
+    R real{};
+    if constexpr (kComplex<T>) {
+      call(&none, &none, &none, &answer, &ask, &real, &unused);
+    } else {
+      VIVA_REAL_ROUTINE(T, geev)
+      ("N", &job, &size, &none, &size, &real, &real, nullptr, &one, &none, &size, &answer, &ask, &unused, 1, 1);
+    }
+    const int lwork = work_size(answer, "eig");
+    Pieces pieces;
+    const uint64_t at_work = pieces.add<T>(lwork), at_reals = pieces.add<R>(2 * n),
+                   at_right = pieces.add<T>(kComplex<T> || !vectors ? 0 : n * n);
+    for_each(machine, count, 25 * cube(n), pieces.bytes, [&](int64_t i, uint8_t* scratch) {
+      using C = std::complex<R>;
+      C *values = static_cast<C*>(w) + i * n, *columns = vectors ? static_cast<C*>(v) + i * n * n : nullptr;
+      T* x = static_cast<T*>(a) + i * n * n;
+      R* reals = reinterpret_cast<R*>(scratch + at_reals);
+      T* work = reinterpret_cast<T*>(scratch + at_work);
+      int* failed = &info[static_cast<size_t>(i)];
+      if constexpr (kComplex<T>) {
+        call(x, values, columns, work, &lwork, reals, failed);
+      } else {
+        T* right = reinterpret_cast<T*>(scratch + at_right);
+        call(x, nullptr, right, work, &lwork, reals, failed);
+        for (int64_t j = 0; j < n; ++j) values[j] = C(reals[j], reals[n + j]);
+        // Of a conjugate pair the first column has the real parts, the second the imaginary ones.
+        for (int64_t j = 0; vectors && j < n; ++j) {
+          const bool pair = reals[n + j] != 0 && j + 1 < n;
+          const T *re = right + j * n, *im = re + n;
+          for (int64_t k = 0; k < n; ++k) {
+            columns[j * n + k] = C(re[k], pair ? im[k] : R(0));
+            if (pair) columns[(j + 1) * n + k] = C(re[k], -im[k]);
+          }
+          j += pair;
+        }
+      }
+    });
+  });
+}
+
 void least_squares(const Machine& machine, DType dtype, int64_t count, int64_t m, int64_t n, int64_t columns,
                    double rcond, void* a, void* b, void* s, int64_t* rank, Info& info) {
   info.assign(static_cast<size_t>(count), 0);

@@ -30,6 +30,9 @@ void svd(const Machine& machine, DType dtype, int64_t count, int64_t m, int64_t 
 // The lower triangle of a -> eigenvectors as columns, or nothing of use; w: real eigenvalues, rising.
 void eigh(const Machine& machine, DType dtype, int64_t count, int64_t n, bool vectors, void* a, void* w,
           Info& info);
+// a is lost; w: eigenvalues, v: eigenvectors as columns where `vectors`, both complex.
+void eig(const Machine& machine, DType dtype, int64_t count, int64_t n, bool vectors, void* a, void* w, void* v,
+         Info& info);
 // b (max(m, n), columns) -> the solution of least squares in its first n rows, residuals below; s: singular
 // values.
 void least_squares(const Machine& machine, DType dtype, int64_t count, int64_t m, int64_t n, int64_t columns,

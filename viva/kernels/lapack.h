@@ -36,6 +36,9 @@ VIVA_BLAS(z, std::complex<double>)
                  size_t);                                                                                  \
   void P##syevd_(const char* jobz, const char* uplo, const int* n, T* a, const int* lda, T* w, T* work,    \
                  const int* lwork, int* iwork, const int* liwork, int* info, size_t, size_t);              \
+  void P##geev_(const char* jobvl, const char* jobvr, const int* n, T* a, const int* lda, T* wr, T* wi,    \
+                T* vl, const int* ldvl, T* vr, const int* ldvr, T* work, const int* lwork, int* info,      \
+                size_t, size_t);                                                                           \
   void P##gelsd_(const int* m, const int* n, const int* nrhs, T* a, const int* lda, T* b, const int* ldb,  \
                  T* s, const T* rcond, int* rank, T* work, const int* lwork, int* iwork, int* info);
 VIVA_LAPACK_REAL(s, float)
@@ -51,6 +54,9 @@ VIVA_LAPACK_REAL(d, double)
   void P##heevd_(const char* jobz, const char* uplo, const int* n, T* a, const int* lda, R* w, T* work,   \
                  const int* lwork, R* rwork, const int* lrwork, int* iwork, const int* liwork, int* info, \
                  size_t, size_t);                                                                         \
+  void P##geev_(const char* jobvl, const char* jobvr, const int* n, T* a, const int* lda, T* w, T* vl,    \
+                const int* ldvl, T* vr, const int* ldvr, T* work, const int* lwork, R* rwork, int* info,  \
+                size_t, size_t);                                                                          \
   void P##gelsd_(const int* m, const int* n, const int* nrhs, T* a, const int* lda, T* b, const int* ldb, \
                  R* s, const R* rcond, int* rank, T* work, const int* lwork, R* rwork, int* iwork,        \
                  int* info);

@@ -266,8 +266,24 @@ Eigh eigen(const Tensor& x, bool vectors, std::string_view operation) {
   return {to(w, real_type(a.result)), to(v.transpose(-1, -2), a.result)};
 }
 
+Eigh eigen_of_any(const Tensor& x, bool vectors, std::string_view operation) {
+  const Matrix a = matrix_of(x, operation, true);
+  check_finite(a, x, operation);
+  check_scratch(a, x, operation);
+  const DType type = a.t.dtype() == DType::kF64 || a.t.dtype() == DType::kC128 ? DType::kC128 : DType::kC64;
+  const Tensor work = by_columns(a.t), w(x.machine(), a.shape({a.n}), type),
+               v(x.machine(), vectors ? a.shape({a.n, a.n}) : Shape{0}, type);
+  Info info;
+  if (work.count() != 0)
+    kernels::eig(x.machine(), a.t.dtype(), a.count, a.n, vectors, work.raw(), w.raw(), v.raw(), info);
+  check_decomposed(info, a, x, operation);
+  return {w, vectors ? v.transpose(-1, -2) : v};
+}
+
 }  // namespace
 
+Eigh eig(const Tensor& x) { return eigen_of_any(x, true, "eig"); }
+Tensor eigvals(const Tensor& x) { return eigen_of_any(x, false, "eigvals").eigenvalues; }
 Eigh eigh(const Tensor& x) { return eigen(x, true, "eigh"); }
 Tensor eigvalsh(const Tensor& x) { return eigen(x, false, "eigvalsh").eigenvalues; }
 

@@ -66,6 +66,8 @@ struct Eigh {
 };
 Eigh eigh(const Tensor& x);  // of symmetric or Hermitian matrices: reads the lower triangle only
 Tensor eigvalsh(const Tensor& x);
+Eigh eig(const Tensor& x);  // of any square matrices: complex and in no order; columns of length 1
+Tensor eigvals(const Tensor& x);
 
 // ---- norms ----
 Tensor matrix_norm(const Tensor& x, std::string_view ord = "fro", bool keepdims = false);  // "fro" or "nuc"

@@ -111,6 +111,7 @@ Tensor concat(const std::vector<Tensor>& parts, int64_t axis) {
 }
 
 Tensor stack(const std::vector<Tensor>& parts, int64_t axis) {
+  if (parts.empty()) throw Error(Code::kUsage, "stack", "no tensors", "at least one");
   std::vector<Tensor> with_axis;
   for (const Tensor& t : parts) {
     check_defined(t, "stack");

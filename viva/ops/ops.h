@@ -6,6 +6,7 @@
 #include "viva/ops/arg.h"
 #include "viva/ops/arrange.h"  // IWYU pragma: export
 #include "viva/ops/conv.h"      // IWYU pragma: export
+#include "viva/ops/fft.h"      // IWYU pragma: export
 #include "viva/ops/linalg.h"   // IWYU pragma: export
 #include "viva/ops/metrics.h"  // IWYU pragma: export
 #include "viva/ops/packed.h"   // IWYU pragma: export

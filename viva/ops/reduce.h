@@ -53,10 +53,11 @@ struct TopK {
 };
 TopK topk(const Tensor& x, int64_t k, int64_t axis = -1, bool largest = true);  // the best first; of equal ones the first
 struct Unique {
-  Tensor values, indices, inverse, counts;  // sorted; where each is first; which of them each value of x is; how many it is
+  Tensor values, indices, inverse, counts;  // sorted, complex ones by real part first; where each is first; which of them each value of x is; how many it is
 };
 Unique unique(const Tensor& x);         // every NaN is one of its own
 Tensor unique_values(const Tensor& x);  // its values alone
+Tensor isin(const Tensor& x, const Tensor& of, bool invert = false);  // whether each value of x is among the others; invert: is not
 Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right = false);  // how many of (n) sorted ones are smaller; right: not larger
 struct Histogram {
   Tensor counts, edges;

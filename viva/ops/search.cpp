@@ -40,6 +40,20 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right) {
   return out;
 }
 
+Tensor isin(const Tensor& x, const Tensor& of, bool invert) {
+  check_ordered(x, "isin");
+  check_ordered(of, "isin");
+  const DType type = promote(x.dtype(), of.dtype(), "isin");
+  if (of.count() == 0) return full(x.machine(), x.shape(), invert);
+  // The order of sorted values tells -0 from 0; what is equal decides, so that NaN is in nothing.
+  const auto plain = [&](const Tensor& t) { return is_real_float(type) ? add(to(t, type), 0.0) : to(t, type); };
+  const Tensor values = plain(x), sorted = sort(reshape(plain(of), {-1}));
+  const Tensor place = minimum(searchsorted(sorted, values), of.count() - 1);
+  const Tensor nearest = take(sorted, reshape(place, {-1}), 0);
+  const Tensor same = equal(reshape(nearest, x.shape()), values);
+  return invert ? logical_not(same) : same;
+}
+
 Histogram histogram(const Tensor& x, int64_t bins, std::optional<std::pair<double, double>> limits) {
   check_ordered(x, "histogram");
   if (bins < 1 || bins > int64_t{1} << 40) throw Error(Code::kUsage, "histogram", fmt::format("{} bins", bins));

@@ -175,35 +175,49 @@ TopK topk(const Tensor& x, int64_t k, int64_t axis, bool largest) {
 }
 
 Unique unique(const Tensor& x) {
-  check_ordered(x, "unique");
+  check_defined(x, "unique");
   const Machine& machine = x.machine();
-  const Rows r = rows_of(reshape(x, {x.count()}), 0, "unique");
+  const Tensor flat = contiguous(reshape(x, {x.count()}));
   const Tensor inverse(machine, x.shape(), DType::kI64);
   std::vector<int64_t> first, counts;
-  with_rows(r, false, {}, [&](auto zero, const auto* e, int64_t) {
-    using T = decltype(zero);
-    const T* v = reinterpret_cast<const T*>(r.in.raw());
-    for (int64_t i = 0; i < r.n; ++i) {
-      bool fresh = i == 0 || e[i].key != e[i - 1].key;
-      if constexpr (!std::is_integral_v<T>) fresh |= std::isnan(element_cast<T, double>(v[e[i].index]));
-      if (fresh) {
-        first.push_back(static_cast<int64_t>(e[i].index));
-        counts.push_back(0);
-      }
-      ++counts.back();
-      inverse.data<int64_t>()[e[i].index] = static_cast<int64_t>(first.size()) - 1;
+  const auto next = [&](int64_t at, bool fresh) {
+    if (fresh) {
+      first.push_back(at);
+      counts.push_back(0);
     }
-  });
+    ++counts.back();
+    inverse.data<int64_t>()[at] = static_cast<int64_t>(first.size()) - 1;
+  };
+  if (is_complex(x.dtype())) {
+    const Tensor by_imaginary = argsort(imag(flat), 0);
+    const std::vector<int64_t> order = take(by_imaginary, argsort(take(real(flat), by_imaginary, 0), 0), 0).values<int64_t>();
+    const std::vector<std::complex<double>> v = flat.values<std::complex<double>>();
+    const auto value = [&](size_t i) { return v[static_cast<size_t>(order[i])]; };
+    for (size_t i = 0; i < order.size(); ++i) next(order[i], i == 0 || value(i) != value(i - 1));
+  } else {
+    const Rows r = rows_of(flat, 0, "unique");
+    with_rows(r, false, {}, [&](auto zero, const auto* e, int64_t) {
+      using T = decltype(zero);
+      const T* v = reinterpret_cast<const T*>(r.in.raw());
+      for (int64_t i = 0; i < r.n; ++i) {
+        bool fresh = i == 0 || e[i].key != e[i - 1].key;
+        if constexpr (!std::is_integral_v<T>) fresh |= std::isnan(element_cast<T, double>(v[e[i].index]));
+        next(static_cast<int64_t>(e[i].index), fresh);
+      }
+    });
+  }
   const int64_t n = static_cast<int64_t>(first.size());
   const Tensor values(machine, {n}, x.dtype());
   with_element(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for (size_t i = 0; i < first.size(); ++i) reinterpret_cast<T*>(values.raw())[i] = reinterpret_cast<const T*>(r.in.raw())[first[i]];
+    for (size_t i = 0; i < first.size(); ++i) reinterpret_cast<T*>(values.raw())[i] = reinterpret_cast<const T*>(flat.raw())[first[i]];
   });
   return {values, Tensor::from<int64_t>(machine, {n}, first), inverse, Tensor::from<int64_t>(machine, {n}, counts)};
 }
 
 Tensor unique_values(const Tensor& x) {
+  check_defined(x, "unique");
+  if (is_complex(x.dtype())) return unique(x).values;
   const Tensor all = sort(reshape(x, {x.count()}), 0);
   int64_t n = 0;
   with_real(x.dtype(), [&](auto zero) {

@@ -1,6 +1,7 @@
 #include <nanobind/stl/pair.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "python.h"
 
@@ -16,11 +17,20 @@ PyObject* unary(PyObject* x) noexcept {
   return guarded<PyObject*>(nullptr, [&] { return call(kVerb, tensor(x)).release().ptr(); });
 }
 
+// f(a, b) with arrays of other libraries, on either side, taken as arrays of ours. NotImplemented would have them answer, and
+// `x += numpy_array` make x NumPy's.
+PyObject* mixed(PyObject* (*f)(PyObject*, PyObject*) noexcept, PyObject* a, PyObject* b) {
+  if (!is_foreign_array(a) && !is_foreign_array(b)) return Py_NewRef(Py_NotImplemented);
+  const auto taken = [](PyObject* o) { return is_foreign_array(o) ? wrap(as_tensor(o, std::nullopt, std::nullopt)) : nb::borrow(o); };
+  const nb::object x = taken(a), y = taken(b);
+  return f(x.ptr(), y.ptr());
+}
+
 template <Binary kVerb>
 PyObject* binary(PyObject* a, PyObject* b) noexcept {
   return guarded<PyObject*>(nullptr, [&] {
     const auto x = operand(a), y = operand(b);
-    if (!x || !y) return Py_NewRef(Py_NotImplemented);
+    if (!x || !y) return mixed(&binary<kVerb>, a, b);
     return call(kVerb, *x, *y).release().ptr();
   });
 }
@@ -30,7 +40,7 @@ template <Binary kVerb>
 PyObject* in_place(PyObject* a, PyObject* b) noexcept {
   return guarded<PyObject*>(nullptr, [&] {
     const auto y = operand(b);
-    if (!y) return Py_NewRef(Py_NotImplemented);
+    if (!y) return mixed(&in_place<kVerb>, a, b);
     const Tensor& x = tensor(a);
     const nb::object result = call(kVerb, Arg(x), *y);
     const Tensor& r = tensor(result);
@@ -44,8 +54,8 @@ PyObject* in_place(PyObject* a, PyObject* b) noexcept {
 }
 
 template <Binary kVerb>
-PyObject* power(PyObject* a, PyObject* b, PyObject*) noexcept {
-  return binary<kVerb>(a, b);
+PyObject* power(PyObject* a, PyObject* b, PyObject* modulus) noexcept {
+  return modulus == Py_None ? binary<kVerb>(a, b) : Py_NewRef(Py_NotImplemented);
 }
 template <Binary kVerb>
 PyObject* power_in_place(PyObject* a, PyObject* b, PyObject*) noexcept {
@@ -54,14 +64,14 @@ PyObject* power_in_place(PyObject* a, PyObject* b, PyObject*) noexcept {
 
 PyObject* product(PyObject* a, PyObject* b) noexcept {
   return guarded<PyObject*>(nullptr, [&] {
-    if (!is_array(a) || !is_array(b)) return Py_NewRef(Py_NotImplemented);
+    if (!is_array(a) || !is_array(b)) return mixed(&product, a, b);
     const Tensor &x = tensor(a), &y = tensor(b);
     return wrap(computed(std::max(x.count(), y.count()), [&] { return matmul(x, y); })).release().ptr();
   });
 }
 PyObject* product_in_place(PyObject* a, PyObject* b) noexcept {
   return guarded<PyObject*>(nullptr, [&] {
-    if (!is_array(b)) return Py_NewRef(Py_NotImplemented);
+    if (!is_array(b)) return mixed(&product_in_place, a, b);
     const Tensor &x = tensor(a), &y = tensor(b);
     released([&] { assign(x, matmul(x, y)); });
     return Py_NewRef(a);
@@ -146,6 +156,40 @@ nb::object as_complex(nb::handle self) {
   const Tensor& x = single(self.ptr(), "complex");
   const auto v = x.item<std::complex<double>>();
   return nb::steal(PyComplex_FromDoubles(v.real(), v.imag()));
+}
+
+int contains(PyObject* self, PyObject* value) noexcept {
+  return guarded(-1, [&] {
+    const auto v = operand(value);
+    const Tensor& x = tensor(self);
+    if (!v || (v->tensor() == nullptr && !v->fits(promote(x.dtype(), v->kind())))) return 0;
+    const nb::object same = call(&equal, Arg(x), *v);
+    return any(tensor(same)).item<bool>() ? 1 : 0;
+  });
+}
+
+// As the number where it has no axes; otherwise only as str() does.
+nb::object formatted(nb::handle self, const nb::str& spec) {
+  const Tensor& x = tensor(self);
+  if (nb::len(spec) == 0) return nb::str(self);
+  if (x.rank() != 0) throw nb::type_error(("format: an array of shape " + text(x.shape()) + " has not one value").c_str());
+  PyObject* out = PyObject_Format(scalar(x).ptr(), spec.ptr());
+  if (out == nullptr) throw nb::python_error();
+  return nb::steal(out);
+}
+
+// NumPy asks for it where the buffer protocol has no such type: bfloat16 goes to the type that it wants.
+nb::object as_numpy(nb::handle self, nb::handle dtype, nb::handle copy) {
+  const Tensor& x = tensor(self);
+  const bool foreign = x.dtype() == DType::kBF16;
+  if (foreign && dtype.is_none()) throw nb::type_error("__array__: NumPy has no bfloat16 (astype(x, viva.float32), or a dtype)");
+  if (foreign && copy.ptr() == Py_False) throw nb::value_error("__array__: NumPy has no bfloat16, the values must be copied (copy=None)");
+  const nb::object values = foreign ? wrap(to(x, DType::kF32)) : nb::borrow(self);
+  const nb::object view = nb::steal(PyMemoryView_FromObject(values.ptr()));
+  if (!view.is_valid()) throw nb::python_error();
+  nb::dict how;
+  if (!copy.is_none()) how["copy"] = copy;
+  return nb::module_::import_("numpy").attr(copy.is_none() ? "asarray" : "array")(view, nb::arg("dtype") = dtype, **how);
 }
 
 Py_ssize_t length(PyObject* self) noexcept {
@@ -275,9 +319,11 @@ void bind_array(nb::module_& m) {
       {Py_nb_float, slot(as_float)},
       {Py_nb_index, slot(as_index)},
       {Py_mp_length, slot(length)},
+      {Py_sq_length, slot(length)},
       {Py_mp_subscript, slot(subscript)},
       {Py_mp_ass_subscript, slot(assign_subscript)},
       {Py_sq_item, slot(item)},
+      {Py_sq_contains, slot(contains)},
       {Py_tp_iter, slot(iterate)},
       {Py_tp_richcompare, slot(compare)},
       {Py_tp_hash, slot(PyObject_HashNotImplemented)},
@@ -293,6 +339,8 @@ void bind_array(nb::module_& m) {
       .def("__init__", [](Tensor* self, nb::handle values, const DTypeObject* dtype) { new (self) Tensor(as_tensor(values, maybe(dtype), true)); },
            nb::arg("values"), nb::arg("dtype") = nb::none())
       .def("__complex__", &as_complex)
+      .def("__array__", &as_numpy, nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none())
+      .def("__format__", &formatted)
       .def("__repr__", [](const Tensor& x) { return repr(x); })
       .def("__str__", [](const Tensor& x) { return print(x); })
       .def("item", [](nb::handle self) { return scalar(single(self.ptr(), "item")); }, "The only value, as a number of Python.")
@@ -318,11 +366,19 @@ void bind_array(nb::module_& m) {
            }, nb::kw_only(), nb::arg("stream") = nb::none(), nb::arg("max_version") = nb::none(), nb::arg("dl_device") = nb::none(),
            nb::arg("copy") = nb::none())
       .def("__reduce__", [](nb::handle self) {
-             const Tensor& x = tensor(self);
-             return nb::make_tuple(nb::module_::import_("viva._core").attr("array"), nb::make_tuple(list_of(x), dtype_object(x.dtype())));
+             const Tensor x = contiguous(tensor(self));
+             return nb::make_tuple(nb::module_::import_("viva").attr("_rebuild"),
+                                   nb::make_tuple(nb::bytes(x.raw(), x.bytes()), dtype_object(x.dtype()), nb::steal(tuple_of(x.shape()))));
            })
       .def("__copy__", [](const Tensor& x) { return clone(x); })
       .def("__deepcopy__", [](const Tensor& x, nb::handle) { return clone(x); });
+  array.attr("__array_priority__") = 1000.0;  // numpy_array + x is asked of x, as x + numpy_array is
+  m.def("_from_bytes", [](const nb::bytes& values, const DTypeObject& dtype, const std::vector<int64_t>& shape) {
+          const Tensor x(machine(), Shape(std::span<const int64_t>(shape)), dtype.type);
+          if (values.size() != x.bytes()) throw nb::value_error("array: the bytes of a pickle do not fit its shape");
+          std::memcpy(x.raw(), values.c_str(), values.size());
+          return x;
+        });
 }
 
 }  // namespace viva::python

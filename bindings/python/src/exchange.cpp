@@ -340,10 +340,14 @@ Tensor from_dlpack(nb::handle object, std::optional<bool> copy) {
     PyCapsule_SetName(capsule.ptr(), kNewUsed);
     return imported(m, (m->flags & kReadOnly) != 0, copy);
   }
+  if (!PyCapsule_IsValid(capsule.ptr(), kOld)) throw nb::value_error("from_dlpack: a capsule without a tensor, or one that was taken before");
   auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kOld));
-  if (m == nullptr) throw nb::python_error();
   PyCapsule_SetName(capsule.ptr(), kOldUsed);
   return imported(m, false, copy);
+}
+
+bool is_foreign_array(PyObject* o) noexcept {
+  return !is_array(o) && ((PyObject_CheckBuffer(o) && !PyBytes_Check(o)) || PyObject_HasAttrString(o, "__dlpack__"));
 }
 
 Tensor as_tensor(nb::handle object, std::optional<DType> dtype, std::optional<bool> copy) {
@@ -379,8 +383,15 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) noexcept {
       if (k.type == t.dtype()) format = k.text;
     }
     const bool strided = (flags & PyBUF_STRIDES) == PyBUF_STRIDES;
-    if (format == nullptr || (!strided && !t.contiguous()) ||
-        ((flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS && !t.contiguous())) {
+    const bool rows = t.contiguous();
+    const auto asks = [&](int what) { return (flags & what) == what; };
+    const auto columns = [&] {
+      Dims turned;
+      for (size_t i = t.rank(); i-- > 0;) turned.push_back(static_cast<int64_t>(i));
+      return t.permute(turned).contiguous();
+    };
+    if (format == nullptr || (!rows && (!strided || asks(PyBUF_C_CONTIGUOUS))) || (asks(PyBUF_F_CONTIGUOUS) && !columns()) ||
+        (asks(PyBUF_ANY_CONTIGUOUS) && !rows && !columns())) {
       PyErr_SetString(PyExc_BufferError, format == nullptr ? "buffer: bfloat16 has no format there (astype(), or DLPack)"
                                                            : "buffer: the values do not lie in order");
       return -1;

@@ -167,9 +167,9 @@ void bind_creation(nb::module_& m) {
           return linspace_of(start, stop, num, dtype, endpoint);
         }, nb::arg("start"), nb::arg("stop"), nb::arg("num"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(),
         nb::arg("endpoint") = true, "num evenly spaced values from start to stop.");
-  m.def("eye", [](int64_t rows, std::optional<int64_t> cols, int64_t k, const DTypeObject* dtype, const Device& device) {
+  m.def("eye", [](int64_t rows, std::optional<int64_t> cols, Diagonal k, const DTypeObject* dtype, const Device& device) {
           check_device(device);
-          return eye(machine(), rows, cols, k, dtype_or(dtype, kDefaultFloat));
+          return eye(machine(), rows, cols, k.k, dtype_or(dtype, kDefaultFloat));
         }, nb::arg("n_rows"), nb::arg("n_cols") = nb::none(), nb::kw_only(), nb::arg("k") = 0, nb::arg("dtype") = nb::none(),
         nb::arg("device") = nb::none(), Released(), "A matrix with 1 on the k-th diagonal.");
   def_making(m, "empty", "empty_like", "An array of values of nothing in particular.", "One of the shape and type of x.",
@@ -188,8 +188,8 @@ void bind_creation(nb::module_& m) {
           return full_of(x.shape(), value, dtype_or(dtype, x.dtype()));
         }, nb::arg("x"), nb::arg("fill_value"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(),
         "One of the shape and type of x.");
-  m.def("tril", &tril, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros above the k-th diagonal.");
-  m.def("triu", &triu, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros below the k-th diagonal.");
+  m.def("tril", [](const Tensor& x, Diagonal k) { return tril(x, k.k); }, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros above the k-th diagonal.");
+  m.def("triu", [](const Tensor& x, Diagonal k) { return triu(x, k.k); }, nb::arg("x"), nb::kw_only(), nb::arg("k") = 0, Released(), "Zeros below the k-th diagonal.");
   m.def("meshgrid", [](const nb::args& arrays, const std::string& indexing) {
           if (indexing != "xy" && indexing != "ij") throw Error(Code::kUsage, "meshgrid", "indexing \"" + indexing + "\"", "\"xy\" or \"ij\"");
           return meshgrid(arrays_of(arrays, "meshgrid"), indexing == "ij");
@@ -209,6 +209,19 @@ void bind_manipulation(nb::module_& m) {
   m.def("broadcast_arrays", [](const nb::args& arrays) {
           return broadcast_arrays(arrays_of(arrays, "broadcast_arrays"));
         }, "Views of the arrays, all of one shape.");
+  m.def("broadcast_shapes", [](const nb::args& shapes) {
+          Shape all;
+          for (const nb::handle h : shapes) {
+            std::vector<int64_t> sizes;
+            if (!nb::try_cast(h, sizes)) throw nb::type_error((std::string("broadcast_shapes: a shape is a tuple of sizes, not ") + Py_TYPE(h.ptr())->tp_name).c_str());
+            const Shape shape{std::span<const int64_t>(sizes)};
+            count(shape);  // no size is negative
+            all = broadcast(all, shape, "broadcast_shapes");
+          }
+          nb::list sizes;
+          for (const int64_t d : all) sizes.append(d);
+          return nb::tuple(sizes);
+        }, nb::arg("shapes"), "The shape that arrays of these shapes are stretched to.");
   m.def("concat", [](const std::vector<Tensor>& arrays, std::optional<int64_t> axis) {
           if (axis) return concat(arrays, *axis);
           std::vector<Tensor> flat;
@@ -305,12 +318,25 @@ void bind_places(nb::module_& m) {
   def_scatter("scatter", &scatter, "A copy of x with the values at the places along the axis, the way back from gather; of several for one the last stays.");
   def_scatter("scatter_add", &scatter_add, "A copy of x with the values added at the places along the axis, in order.");
   m.def("masked_select", &masked_select, nb::arg("x"), nb::arg("mask"), Released(), "The values where the mask is true, in order; both are stretched to one shape.");
+  m.def("isin", [](nb::handle x1, nb::handle x2, bool invert) {
+          const Arg a = number_or_array(x1, "isin"), b = number_or_array(x2, "isin");
+          if (a.tensor() == nullptr && b.tensor() == nullptr) throw nb::type_error("isin: one of the two is an array");
+          const auto array = [](const Arg& v, const Arg& other) {
+            return v.tensor() != nullptr ? *v.tensor() : v.as(machine(), promote(other.tensor()->dtype(), v.kind()));
+          };
+          const Tensor x = array(a, b), of = array(b, a);
+          return released([&] { return isin(x, of, invert); });
+        }, nb::sig("def isin(x1: array | complex, x2: array | complex, /, *, invert: bool = False) -> array"), nb::arg(), nb::arg(), nb::kw_only(),
+        nb::arg("invert") = false, "Whether each value of x1 is among those of x2.");
   m.def("nonzero", [](const Tensor& x) { return tuple_of(released([&] { return nonzero(x); })); }, nb::arg("x"),
         "The places of what is not 0: an array for each axis.");
-  m.def("searchsorted", [](const Tensor& x1, const Tensor& x2, const std::string& side, const Tensor* sorter) {
+  m.def("searchsorted", [](const Tensor& x1, nb::handle values, const std::string& side, const Tensor* sorter) {
           if (side != "left" && side != "right") throw Error(Code::kUsage, "searchsorted", "side \"" + side + "\"", "\"left\" or \"right\"");
+          const Arg v = number_or_array(values, "searchsorted");
+          const Tensor x2 = v.tensor() != nullptr ? *v.tensor() : v.as(machine(), promote(x1.dtype(), v.kind()));
+          const nb::gil_scoped_release free;
           return sorter == nullptr ? searchsorted(x1, x2, side == "right") : searchsorted(x1, x2, side == "right", *sorter);
-        }, nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("side") = "left", nb::arg("sorter") = nb::none(), Released(),
+        }, nb::arg("x1"), nb::arg("x2"), nb::kw_only(), nb::arg("side") = "left", nb::arg("sorter") = nb::none(),
         "Where values go into the sorted x1.");
 }
 

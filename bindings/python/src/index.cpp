@@ -92,8 +92,8 @@ Selected select(const Tensor& x, PyObject* key) {
       }
       for (size_t i = 0; i < mask.rank(); ++i) {
         const int64_t have = out.view.size(axis + static_cast<int64_t>(i));
-        if (mask.shape()[i] != have) {
-          throw Error(Code::kUsage, "index", "a mask of shape " + text(mask.shape()) + " for shape " + text(x.shape()), "the axes that it stands for must be equal");
+        if (mask.shape()[i] != have && mask.shape()[i] != 0) {
+          throw Error(Code::kUsage, "index", "a mask of shape " + text(mask.shape()) + " for shape " + text(x.shape()), "the axes that it stands for must be equal, or its own 0");
         }
       }
       for (Tensor& t : nonzero(mask)) {
@@ -205,7 +205,7 @@ int assign_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept {
     if (value == nullptr) throw nb::type_error("index: an array's values cannot be deleted");
     const Tensor& x = tensor(self);
     std::optional<Arg> v = operand(value);
-    if (v && v->tensor() == nullptr && v->fits(x.dtype())) {
+    if (v && v->tensor() == nullptr && v->fits(x.dtype()) && v->kind() != Arg::Kind::kComplex) {
       if (uint8_t* at = value_at(x, key)) {
         v->write(at, x.dtype());
         return 0;
@@ -217,6 +217,9 @@ int assign_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept {
     if (!v) {
       converted = as_tensor(value, std::nullopt, std::nullopt);
       v = Arg(converted);
+    }
+    if (!is_complex(s.view.dtype()) && (v->kind() == Arg::Kind::kComplex || (v->tensor() != nullptr && is_complex(v->tensor()->dtype())))) {
+      throw nb::type_error(("index: complex values do not go into an array of " + std::string(python_name(s.view.dtype()))).c_str());
     }
     if (!v->fits(s.view.dtype())) {
       PyErr_SetString(PyExc_OverflowError, ("index: the number does not fit in " + std::string(python_name(s.view.dtype()))).c_str());

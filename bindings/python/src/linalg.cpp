@@ -94,6 +94,11 @@ void bind_decompositions(nb::module_& linalg) {
                Eigh r = released([&] { return eigh(x); });
                return named({std::move(r.eigenvalues), std::move(r.eigenvectors)});
              }, nb::arg("x"), "Eigenvalues, rising, and eigenvectors of a symmetric or Hermitian matrix.");
+  linalg.def("eig", [named = Named(linalg, "eig_result", "eigenvalues eigenvectors")](const Tensor& x) {
+               Eigh r = released([&] { return eig(x); });
+               return named({std::move(r.eigenvalues), std::move(r.eigenvectors)});
+             }, nb::arg("x"), "Eigenvalues, in no order, and eigenvectors of any square matrix; complex both.");
+  linalg.def("eigvals", &eigvals, nb::arg("x"), Released(), "The eigenvalues of any square matrix, complex and in no order.");
   linalg.def("eigvalsh", &eigvalsh, nb::arg("x"), Released(), "The eigenvalues of a symmetric or Hermitian matrix, rising.");
 }
 

@@ -174,6 +174,21 @@ void raise_current() noexcept {
   }
 }
 
+// numpy.float32(2) and its like: one value to share, and no length.
+bool is_foreign_number(PyObject* o) {
+  const PyTypeObject* t = Py_TYPE(o);
+  return PyObject_CheckBuffer(o) && (t->tp_as_sequence == nullptr || t->tp_as_sequence->sq_length == nullptr) &&
+         (t->tp_as_mapping == nullptr || t->tp_as_mapping->mp_length == nullptr);
+}
+std::optional<Arg> foreign_number(PyObject* o) {
+  const Tensor x = as_tensor(o, std::nullopt, std::nullopt);
+  if (x.rank() != 0) return std::nullopt;
+  if (is_bool(x.dtype())) return Arg(x.item<bool>());
+  if (x.dtype() == DType::kU64) return Arg(x.item<uint64_t>());
+  if (is_int(x.dtype())) return Arg(x.item<int64_t>());
+  return is_complex(x.dtype()) ? Arg(x.item<std::complex<double>>()) : Arg(x.item<double>());
+}
+
 std::optional<Arg> operand(PyObject* o) {
   if (is_array(o)) return Arg(tensor(o));
   if (PyBool_Check(o)) return Arg(o == Py_True);
@@ -191,7 +206,7 @@ std::optional<Arg> operand(PyObject* o) {
     throw nb::python_error();
   }
   if (PyComplex_Check(o)) return Arg(std::complex<double>(PyComplex_RealAsDouble(o), PyComplex_ImagAsDouble(o)));
-  return std::nullopt;
+  return is_foreign_number(o) ? foreign_number(o) : std::nullopt;
 }
 
 nb::object call(Tensor (*verb)(const Tensor&), const Tensor& x) {
@@ -283,6 +298,8 @@ NB_MODULE(_core, m) {
   bind_packed(m);
   bind_conv(m);
   bind_random(m);
+  bind_fft(m);
+  bind_signatures(m);
   const double pi = std::acos(-1.0);
   m.attr("e") = std::exp(1.0);
   m.attr("pi") = pi;

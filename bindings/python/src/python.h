@@ -6,6 +6,7 @@
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -55,7 +56,8 @@ inline nb::object wrap(Tensor&& t) {
   return o;
 }
 
-// An array or a number of Python as an operand; empty for anything else. Throws OverflowError past 64 bits.
+// An array, or a number of Python or NumPy (it has no type of its own then), as an operand; empty for anything else. Throws
+// OverflowError past 64 bits.
 std::optional<Arg> operand(PyObject* o);
 
 // From fewer values on than a change of threads costs, the interpreter's lock is kept.
@@ -71,6 +73,11 @@ inline int64_t values_of(const Arg& a) { return a.tensor() == nullptr ? 1 : a.te
 // A call of an elementwise verb: what is wrong with it is either the shapes (ValueError) or the types (TypeError).
 nb::object call(Tensor (*verb)(const Tensor&), const Tensor& x);
 nb::object call(Tensor (*verb)(const Arg&, const Arg&), const Arg& a, const Arg& b);
+
+// The number of a diagonal: an int, of which what is past every matrix is cut.
+struct Diagonal {
+  int64_t k = 0;
+};
 
 // int or a sequence of them.
 using Ints = std::variant<int64_t, std::vector<int64_t>>;
@@ -105,6 +112,7 @@ class Named {
 };
 
 // exchange.cpp
+bool is_foreign_array(PyObject* o) noexcept;  // of another library: it has values to share
 Tensor as_tensor(nb::handle object, std::optional<DType> dtype, std::optional<bool> copy);
 Tensor from_dlpack(nb::handle object, std::optional<bool> copy);
 nb::object to_dlpack(const Tensor& t, bool versioned, bool copied);
@@ -124,7 +132,9 @@ void bind_linalg(nb::module_& m);
 void bind_packed(nb::module_& m);
 void bind_conv(nb::module_& m);
 void bind_random(nb::module_& m);
+void bind_fft(nb::module_& m);
 void bind_dtypes(nb::module_& m);
+void bind_signatures(nb::module_& m);
 
 // Sets the Python exception for the C++ one that is being handled.
 void raise_current() noexcept;
@@ -140,3 +150,17 @@ R guarded(R failed, F f) noexcept {
 }
 
 }  // namespace viva::python
+
+template <>
+struct nanobind::detail::type_caster<viva::python::Diagonal> {
+  NB_TYPE_CASTER(viva::python::Diagonal, const_name("int"))
+  bool from_python(handle src, uint8_t, cleanup_list*) noexcept {
+    constexpr int64_t kMost = int64_t{1} << 61;
+    const object whole = steal(PyNumber_Index(src.ptr()));
+    int overflow = 0;
+    const int64_t v = whole.is_valid() ? PyLong_AsLongLongAndOverflow(whole.ptr(), &overflow) : 0;
+    PyErr_Clear();
+    value.k = overflow != 0 ? overflow * kMost : std::clamp(v, -kMost, kMost);
+    return whole.is_valid();
+  }
+};

@@ -85,7 +85,7 @@ def given(r):
 
 
 def callables():
-    for module in (viva, viva.linalg, viva.random):
+    for module in (viva, viva.linalg, viva.fft, viva.random):
         for name in sorted(dir(module)):
             f = getattr(module, name)
             if callable(f) and not name.startswith("_") and not name.endswith("_result"):
