@@ -414,6 +414,65 @@ TEST(Elementwise, F32FunctionsAreRightToAFewUnitsOfTheLastPlace) {
   }
 }
 
+// Any bits, whole powers of both signs, and a base near 1, beside f64 of the C library.
+TEST(Elementwise, F32PowersAreTheNearestOrItsNeighbour) {
+  std::mt19937_64 random(3);
+  const auto any = [&](double low, double high) { return static_cast<float>(low + (high - low) * static_cast<double>(random() >> 11) * 0x1p-53); };
+  for (int kind = 0; kind < 4; ++kind) {
+    std::vector<float> a(100003), b(a.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      if (kind == 0) a[i] = std::bit_cast<float>(static_cast<uint32_t>(random())), b[i] = std::bit_cast<float>(static_cast<uint32_t>(random()));
+      if (kind == 1) a[i] = any(-20, 20), b[i] = std::nearbyint(any(-20, 20));
+      if (kind == 2) a[i] = any(0, 4), b[i] = any(-50, 50);
+      if (kind == 3) a[i] = any(0.99, 1.01), b[i] = any(-4000, 4000);
+    }
+    a[0] = 0, a[1] = -0.0f, a[2] = 0, a[3] = -0.0f, b[0] = 3, b[1] = -3, b[2] = 0, b[3] = 0.5f;
+    const auto whole = [&](const std::vector<float>& v) { return Tensor::from(machine(), {static_cast<int64_t>(v.size())}, std::span<const float>(v)); };
+    const auto check = [&](const std::vector<float>& y, auto base, auto power) {
+      for (size_t i = 0; i < y.size(); ++i) {
+        const double want = std::pow(double{base(i)}, double{power(i)});
+        const float nearest = static_cast<float>(want);
+        ASSERT_EQ(std::isnan(nearest), std::isnan(y[i])) << base(i) << "^" << power(i);
+        if (std::isnan(nearest) || nearest == y[i]) {
+          ASSERT_TRUE(std::isnan(nearest) || std::signbit(nearest) == std::signbit(y[i])) << base(i) << "^" << power(i);
+          continue;
+        }
+        ASSERT_TRUE(y[i] == std::nextafter(nearest, HUGE_VALF) || y[i] == std::nextafter(nearest, -HUGE_VALF)) << base(i) << "^" << power(i) << " is " << y[i];
+        const double unit = std::max(std::fabs(double{std::nextafter(nearest, HUGE_VALF)} - nearest), 0x1p-149);
+        if (std::isfinite(nearest) && std::isfinite(y[i])) {
+          ASSERT_LE(std::fabs(y[i] - want), 0.51 * unit) << base(i) << "^" << power(i);
+        }
+      }
+    };
+    check(pow(whole(a), whole(b)).values<float>(), [&](size_t i) { return a[i]; }, [&](size_t i) { return b[i]; });
+    check(pow(whole(a), 3.0f).values<float>(), [&](size_t i) { return a[i]; }, [](size_t) { return 3.0f; });
+    check(pow(2.5f, whole(b)).values<float>(), [](size_t) { return 2.5f; }, [&](size_t i) { return b[i]; });
+  }
+}
+
+// Results that are written past the cache in tiles, whose rows begin and end within its lines.
+TEST(Elementwise, LargeTilesAreWhole) {
+  const auto check = [&](DType t, int64_t rows, int64_t cols) {
+    const Tensor x = to(remainder(reshape(arange(machine(), 0, static_cast<double>(rows * cols), 1, DType::kI64), {rows, cols}), 251), t), turned = clone(x.transpose(0, 1));
+    const Tensor twice = x.transpose(0, 1) + turned;
+    const auto *from = x.raw(), *to_ = turned.raw();
+    const size_t unit = bytes(t);
+    for (int64_t c = 0; c < cols; ++c) {
+      for (int64_t r = 0; r < rows; ++r) {
+        ASSERT_EQ(std::memcmp(from + static_cast<size_t>(r * cols + c) * unit, to_ + static_cast<size_t>(c * rows + r) * unit, unit), 0) << name(t) << r << " " << c;
+      }
+    }
+    EXPECT_TRUE(all(equal(twice, turned * 2)).item<bool>()) << name(t);
+  };
+  check(DType::kF32, 2053, 2111);
+  check(DType::kF64, 1031, 2111);
+  check(DType::kU16, 4001, 2111);
+  check(DType::kU8, 4001, 4211);
+  check(DType::kC128, 1031, 1029);
+  const Tensor cube = reshape(arange(machine(), 0, 5 * 1013 * 907, 1, DType::kF32), {5, 1013, 907}), back = clone(cube.permute({2, 0, 1}));
+  EXPECT_TRUE(all(equal(back.permute({1, 2, 0}), cube)).item<bool>());
+}
+
 TEST(Elementwise, HalvesAreTheCastsOfFloat16) {
   std::vector<float> v;
   for (uint64_t bits = 0; bits < 1ull << 32; bits += 3571) v.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));

@@ -14,7 +14,9 @@ namespace {
 
 constexpr size_t kStripBytes = 16 * 1024;       // of each operand at a time
 constexpr size_t kPieceBytes = 2048;            // of it: so little that reading, computing and writing run side by side
-constexpr int64_t kTile = 64;                   // columns of such a tile
+constexpr size_t kRoomBytes = 20 * 1024;        // of a strip that has the columns before it too
+constexpr int64_t kTile = 64;                   // columns of a tile, where an operand runs across the others
+constexpr int64_t kLine = 64;                   // bytes
 constexpr int64_t kTileAhead = 16;              // columns that are fetched ahead
 constexpr int64_t kPanel = 8;                   // tiles of a panel, which goes along the columns: both sides reuse their pages
 constexpr int64_t kTask = 64 * 1024;            // values that are worth a task of their own
@@ -30,6 +32,7 @@ struct Plan {
   int64_t blocks[kMaxRank];         // along each axis
   int64_t block_count = 1;
   bool tiled = false;  // an operand runs across the others
+  int64_t before = 0;  // columns that such a block may begin earlier, so that each of its rows begins a line of the cache
 };
 
 Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
@@ -71,6 +74,7 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
   for (size_t k = 0; k < operands; ++k) widest = std::max({widest, width[k], bytes(op[k]->compute)});
   const int64_t strip = static_cast<int64_t>(kStripBytes / widest);
 
+  const auto unit_of = [&](size_t k) { return static_cast<int64_t>(width[k]); };
   const size_t last = p.rank - 1;
   p.across = last;
   p.cols = std::min(p.shape[last], strip);
@@ -84,10 +88,16 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
         p.across = a;
         p.cols = std::min(p.shape[last], kTile);
         p.tiled = true;
+        bool apart = true;
+        for (size_t i = 1; i < operands; ++i) apart &= op[i]->data != op[0]->data;
+        int64_t bytes_out = unit_of(0);
+        for (size_t i = 0; i < p.rank; ++i) bytes_out *= p.shape[i];
+        if (apart && p.stride[0][last] == unit_of(0) && static_cast<uint64_t>(bytes_out) >= kStreamBytes) p.before = kLine / unit_of(0) - 1;
       }
     }
     // Short rows are taken together: a call for a few values costs more than they do.
-    if (p.cols == p.shape[last] || p.cols == kTile) p.rows = std::clamp<int64_t>(strip / p.cols, 1, p.shape[p.across]);
+    const int64_t most = p.tiled ? static_cast<int64_t>(kRoomBytes / widest) / (kTile + kLine / unit_of(0)) : strip / p.cols;
+    if (p.cols == p.shape[last] || p.tiled) p.rows = std::clamp<int64_t>(most, 1, p.shape[p.across]);
     if (p.across + 1 == last && p.cols >= 4 * kTile) p.rows = 1;
   }
   for (size_t a = 0; a < p.rank; ++a) {
@@ -100,8 +110,8 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
 
 // What one thread needs for a strip of each operand, and what lies in it.
 struct Strips {
-  alignas(64) uint8_t value[kMost][kStripBytes];  // of the computed type
-  alignas(64) uint8_t raw[kStripBytes];
+  alignas(64) uint8_t value[kMost][kRoomBytes];  // of the computed type
+  alignas(64) uint8_t raw[kRoomBytes];
   const uint8_t* from[kMost] = {};  // what value[k] was made from
   int64_t rows[kMost], cols[kMost];
 };
@@ -175,9 +185,10 @@ class Pass {
   }
   void block(const int64_t* index, Strips& s) const {
     const size_t last = p_.rank - 1;
-    const int64_t r0 = p_.across == last ? 0 : index[p_.across] * p_.rows, c0 = index[last] * p_.cols;
+    const int64_t left = std::min(index[last] * p_.cols, p_.before), c0 = index[last] * p_.cols - left;
+    const int64_t r0 = p_.across == last ? 0 : index[p_.across] * p_.rows;
     const int64_t rows = p_.across == last ? 1 : std::min(p_.rows, p_.shape[p_.across] - r0);
-    const int64_t cols = std::min(p_.cols, p_.shape[last] - c0), n = rows * cols;
+    const int64_t cols = std::min(p_.cols + left, p_.shape[last] - c0), n = rows * cols;
     Source in[kMost - 1];
     uint32_t scalars = 0;
     uint8_t* out = nullptr;
@@ -210,8 +221,13 @@ class Pass {
     }
     const uint8_t* result = values(in, scalars, 0, n, s.value[0], s);
     if (col_stride == width_[0]) {
+      // A row's part of a line at the end is left to the next block.
+      const bool ends = p_.before == 0 || c0 + cols == p_.shape[last];
       for (int64_t r = 0; r < rows; ++r) {
-        write_run(result + r * cols * width_[0], out + r * row_stride, static_cast<size_t>(cols * width_[0]));
+        uint8_t* const to = out + r * row_stride;
+        const auto over = [&](int64_t col) { return static_cast<int64_t>(reinterpret_cast<uintptr_t>(to + col * width_[0]) % kLine) / width_[0]; };
+        const int64_t begin = left == 0 ? 0 : left - over(left), end = ends ? cols : cols - over(cols);
+        write_run(result + (r * cols + begin) * width_[0], to + begin * width_[0], static_cast<size_t>((end - begin) * width_[0]));
       }
     } else {
       scatter(static_cast<size_t>(width_[0]), result, {rows, cols, row_stride, col_stride}, out);
@@ -264,7 +280,8 @@ class Pass {
     const uint8_t* raw = at;
     if (!one) {
       uint8_t* to = convert_[k] == nullptr ? s.value[k] : s.raw;
-      gather(static_cast<size_t>(width_[k]), at, {rows, cols, row_stride, col_stride}, kTileAhead * col_stride, to);
+      const int64_t ahead = col_stride == width_[k] ? rows * row_stride : kTileAhead * col_stride;
+      gather(static_cast<size_t>(width_[k]), at, {rows, cols, row_stride, col_stride}, p_.tiled ? ahead : 0, to);
       raw = to;
     }
     if (convert_[k] != nullptr) convert_[k](raw, s.value[k], static_cast<size_t>(rows * cols));

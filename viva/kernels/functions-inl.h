@@ -372,9 +372,14 @@ struct remainder_f {
   }
 };
 struct pow_f {
+  // What f32 loops compute without a branch, and what they leave to the C library.
+  static VIVA_F float usual(float a, float b) { return pow_fast(a, b); }
+  static VIVA_F bool unusual(float a, float b) { return !(std::fabs(a) < kInfinity) | !(std::fabs(b) < kInfinity); }
   VIVA_F auto operator()(auto a, auto b) const {
     using T = decltype(a);
-    if constexpr (std::is_integral_v<T>) {
+    if constexpr (std::is_same_v<T, float>) {
+      return unusual(a, b) ? std::pow(a, b) : usual(a, b);
+    } else if constexpr (std::is_integral_v<T>) {
       if (b < T(0)) return a == T(1) ? T(1) : a == wrap<T>(-1) && std::is_signed_v<T> ? (b % 2 == 0 ? T(1) : wrap<T>(-1)) : T(0);
       T result = T(1);
       for (; b != 0; b = wrap<T>(b / 2)) {

@@ -29,6 +29,30 @@ template <class F, class T>
 constexpr bool kInLanes = std::is_same_v<T, float> && requires { typename F::Lanes; };
 
 template <class F, class T>
+constexpr bool kMostUsual = std::is_same_v<T, float> && requires { F::unusual(0.0f, 0.0f); };
+
+// Runs of usual values without a branch; a step of 0 is one value for all. The results may lie where an operand does.
+template <class F, size_t kStepA, size_t kStepB>
+VIVA_F void in_runs(const float* a, const float* b, float* y, size_t n) {
+  constexpr size_t kRun = 256;
+  if (n == 0) return;
+  const float one_a = *a, one_b = *b;
+  const auto left = [=](size_t i) __attribute__((always_inline)) { return kStepA == 0 ? one_a : a[i]; };
+  const auto right = [=](size_t i) __attribute__((always_inline)) { return kStepB == 0 ? one_b : b[i]; };
+  for (size_t at = 0; at < n; at += kRun) {
+    const size_t end = std::min(n, at + kRun);
+    int32_t odd = 0;
+    for (size_t i = at; i < end; ++i) odd |= F::unusual(left(i), right(i)) ? 1 : 0;
+    if (odd != 0) {
+      for (size_t i = at; i < end; ++i) y[i] = F{}(left(i), right(i));
+    } else {
+#pragma GCC ivdep
+      for (size_t i = at; i < end; ++i) y[i] = F::usual(left(i), right(i));
+    }
+  }
+}
+
+template <class F, class T>
 void loop1(const void* const* in, uint32_t scalars, void* out, size_t n) noexcept {
   using R = decltype(F{}(T{}));
   const T* x = static_cast<const T*>(in[0]);
@@ -58,6 +82,8 @@ void loop2(const void* const* in, uint32_t scalars, void* out, size_t n) noexcep
     const Floats v = *(scalars == 2 ? b : a);
     scalars == 2 ? in_lanes([&](Floats p) __attribute__((always_inline)) { return f(p, v); }, {a}, y, n)
                  : in_lanes([&](Floats p) __attribute__((always_inline)) { return f(v, p); }, {b}, y, n);
+  } else if constexpr (kMostUsual<F, T>) {
+    scalars == 2 ? in_runs<F, 1, 0>(a, b, y, n) : scalars == 1 ? in_runs<F, 0, 1>(a, b, y, n) : in_runs<F, 1, 1>(a, b, y, n);
   } else if (scalars == 2) {
     const T v = *b;
 #pragma GCC ivdep

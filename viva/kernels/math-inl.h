@@ -212,3 +212,28 @@ VIVA_F X tan_fast(X x) {
   const auto n = reduce_angle(x, r);
   return or_far(select(size_of(x) < 0x1p-13f, x, wave(r, n) / wave(r, n + 1)), x, [](float v) { return std::tan(v); });
 }
+
+// a^b = 2^(b log2(a)) of finite f32 in f64, where both functions are short series: the result is the nearest f32 or its neighbour.
+VIVA_F float pow_fast(float x, float y) {
+  const double a = std::fabs(static_cast<double>(x)), b = y;
+  // a = 2^e m with m from sqrt(1/2) to sqrt(2); e is read out of the last bits of 2^52 + e.
+  constexpr int64_t kHalfRoot = 0x3fe6a09e667f3bcd, kBias = int64_t{1024} << 52, kMagic = 0x4330000000000000;
+  const int64_t bits_a = std::bit_cast<int64_t>(a);
+  const uint64_t biased = static_cast<uint64_t>(bits_a - kHalfRoot + kBias) >> 52;
+  const double e = std::bit_cast<double>(static_cast<int64_t>(biased) | kMagic) - (0x1p52 + 1024), m = std::bit_cast<double>(bits_a - (static_cast<int64_t>(biased - 1024) << 52));
+  // log2(m) = 2 / ln(2) atanh(s)
+  const double s = (m - 1) / (m + 1), t = s * s, t2 = t * t;
+  constexpr double k = 2.8853900817779268;
+  const double series = ((k + t * (k / 3)) + t2 * (k / 5 + t * (k / 7))) + t2 * t2 * ((k / 9 + t * (k / 11)) + t2 * (k / 13));
+  double p = b * (e + s * series);
+  p = p < 300 ? p : 300;
+  p = p > -300 ? p : -300;
+  const double whole = p + 0x1.8p52, f = (p - (whole - 0x1.8p52)) * 0.69314718055994531, f2 = f * f;
+  const double power = ((1 + f) + f2 * (1.0 / 2 + f * (1.0 / 6))) + f2 * f2 * ((1.0 / 24 + f * (1.0 / 120)) + f2 * ((1.0 / 720 + f * (1.0 / 5040)) + f2 * (1.0 / 40320)));
+  const double scale = std::bit_cast<double>((std::bit_cast<int64_t>(whole) + 1023) << 52);
+  double r = power * scale;
+  r = a == 0 ? (b > 0 ? 0.0 : b < 0 ? std::numeric_limits<double>::infinity() : 1.0) : r;
+  const bool is_whole = std::trunc(b) == b, odd = is_whole & (std::trunc(b * 0.5) != b * 0.5);
+  r = (x < 0) & !is_whole ? std::numeric_limits<double>::quiet_NaN() : r;
+  return static_cast<float>((std::bit_cast<int32_t>(x) < 0) & odd ? -r : r);
+}

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels {
@@ -13,20 +15,35 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Four columns of four 32-bit values -> four rows.
-void transpose4(const uint8_t* from, int64_t col_stride, uint8_t* to, int64_t to_stride) {
-  const hn::Full128<uint32_t> d;
-  const hn::Full128<uint64_t> d2;
-  const auto load = [&](int64_t c) { return hn::LoadU(d, reinterpret_cast<const uint32_t*>(from + c * col_stride)); };
-  const auto a = load(0), b = load(1), c = load(2), e = load(3);
-  const auto ab0 = hn::BitCast(d2, hn::InterleaveLower(d, a, b)), ab1 = hn::BitCast(d2, hn::InterleaveUpper(d, a, b));
-  const auto ce0 = hn::BitCast(d2, hn::InterleaveLower(d, c, e)), ce1 = hn::BitCast(d2, hn::InterleaveUpper(d, c, e));
-  const auto put = [&](int64_t r, auto v) { hn::StoreU(hn::BitCast(d, v), d, reinterpret_cast<uint32_t*>(to + r * to_stride)); };
-  put(0, hn::InterleaveLower(d2, ab0, ce0));
-  put(1, hn::InterleaveUpper(d2, ab0, ce0));
-  put(2, hn::InterleaveLower(d2, ab1, ce1));
-  put(3, hn::InterleaveUpper(d2, ab1, ce1));
-}
+// A square of columns of T -> rows: as many of both as 128 bits hold. Halves are merged until the rows are whole.
+template <class T>
+struct Square {
+  using D = hn::Full128<T>;
+  using V = hn::Vec<D>;
+  static constexpr int64_t kSide = 16 / static_cast<int64_t>(sizeof(T));
+  // The step that merges neighbours of `Wide`; what belongs together lies kSide / 2 apart before and side by side behind it.
+  template <class Wide>
+  static HWY_INLINE void merge(const V* in, V* out) {
+    const D d;
+    const hn::Full128<Wide> w;
+    for (int64_t i = 0; i < kSide / 2; ++i) {
+      const auto a = hn::BitCast(w, in[i]), b = hn::BitCast(w, in[i + kSide / 2]);
+      out[2 * i] = hn::BitCast(d, hn::InterleaveLower(w, a, b));
+      out[2 * i + 1] = hn::BitCast(d, hn::InterleaveUpper(w, a, b));
+    }
+  }
+  static HWY_INLINE void turn(const uint8_t* from, int64_t col_stride, uint8_t* to, int64_t to_stride) {
+    const D d;
+    V v[kSide], t[kSide];
+    for (int64_t c = 0; c < kSide; ++c) v[c] = hn::LoadU(d, reinterpret_cast<const T*>(from + c * col_stride));
+    V *in = v, *out = t;
+    for (int64_t n = 1; n < kSide; n *= 2) {
+      merge<T>(in, out);
+      std::swap(in, out);
+    }
+    for (int64_t r = 0; r < kSide; ++r) hn::StoreU(in[r], d, reinterpret_cast<T*>(to + r * to_stride));
+  }
+};
 
 // n values, `stride` values apart, of which vectors know two kinds: every other one, and all backwards.
 template <class T>
@@ -62,6 +79,7 @@ void gather_as(const uint8_t* from, const TileShape& s, int64_t ahead, uint8_t* 
   }
   if (s.col_stride == kUnit) {
     for (int64_t r = 0; r < s.rows; ++r) {
+      for (int64_t i = 0; ahead != 0 && i < s.cols; i += 64 / kUnit) __builtin_prefetch(from + r * s.row_stride + i * kUnit + ahead);
       std::memcpy(out + r * s.cols, from + r * s.row_stride, static_cast<size_t>(s.cols) * sizeof(T));
     }
     return;
@@ -72,22 +90,22 @@ void gather_as(const uint8_t* from, const TileShape& s, int64_t ahead, uint8_t* 
     }
     return;
   }
-  // Columns are runs: four at a time, so that what is read and what is written both come in pieces. No prefetcher of the
+  // Columns are runs: some at a time, so that what is read and what is written both come in pieces. No prefetcher of the
   // processor follows so many short runs.
+  constexpr int64_t kSide = sizeof(T) == 16 ? 2 : Square<std::conditional_t<sizeof(T) == 16, uint64_t, T>>::kSide;
   int64_t c = 0;
-  for (; c + 4 <= s.cols; c += 4) {
-    for (int64_t k = 0; ahead != 0 && k < 4; ++k) {
+  for (; c + kSide <= s.cols; c += kSide) {
+    for (int64_t k = 0; ahead != 0 && k < kSide; ++k) {
       for (int64_t r = 0; r < s.rows; r += 64 / kUnit) __builtin_prefetch(from + (c + k) * s.col_stride + r * kUnit + ahead);
     }
     int64_t r = 0;
-    if constexpr (sizeof(T) == 4) {
-      for (; r + 4 <= s.rows; r += 4) {
-        transpose4(from + c * s.col_stride + r * kUnit, s.col_stride, to + (r * s.cols + c) * kUnit, s.cols * kUnit);
+    if constexpr (sizeof(T) != 16) {
+      for (; r + kSide <= s.rows; r += kSide) {
+        Square<T>::turn(from + c * s.col_stride + r * kUnit, s.col_stride, to + (r * s.cols + c) * kUnit, s.cols * kUnit);
       }
     }
     for (; r < s.rows; ++r) {
-      T* row = out + r * s.cols + c;
-      row[0] = at(r, c), row[1] = at(r, c + 1), row[2] = at(r, c + 2), row[3] = at(r, c + 3);
+      for (int64_t k = 0; k < kSide; ++k) out[r * s.cols + c + k] = at(r, c + k);
     }
   }
   for (; c < s.cols; ++c) {
