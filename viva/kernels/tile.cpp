@@ -77,6 +77,12 @@ void gather_as(const uint8_t* from, const TileShape& s, int64_t ahead, uint8_t* 
     for (int64_t r = 0; r < s.rows; ++r) std::fill_n(out + r * s.cols, s.cols, at(r, 0));
     return;
   }
+  if (s.col_stride == kUnit && s.row_stride == 0) {  // one row again and again: what is there already is doubled
+    const int64_t all = s.rows * s.cols;
+    std::memcpy(out, from, static_cast<size_t>(s.cols) * sizeof(T));
+    for (int64_t have = s.cols; have < all; have *= 2) std::memcpy(out + have, out, static_cast<size_t>(std::min(have, all - have)) * sizeof(T));
+    return;
+  }
   if (s.col_stride == kUnit) {
     for (int64_t r = 0; r < s.rows; ++r) {
       for (int64_t i = 0; ahead != 0 && i < s.cols; i += 64 / kUnit) __builtin_prefetch(from + r * s.row_stride + i * kUnit + ahead);
