@@ -63,8 +63,9 @@ const ProductCode& code_of(DType dtype, Target target) {
 
 // What multiplies matrices of this size without a library; null where that is slower.
 SmallProduct small_product(const ProductCode& code, DType dtype, Target target, int64_t m, int64_t n, int64_t k) {
+  const bool tiles = dtype == DType::kBF16 && m * n * k >= (1 << 15) && bf16_tiles(target) != nullptr;
+  if (std::max({m, n, k}) <= kSmallEdge && is_real_float(dtype) && !tiles) return small_real_product(dtype, target);
   if (compute_type(dtype) != dtype) return nullptr;
-  if (dtype == DType::kF32 && std::max({m, n, k}) <= kSmallEdge) return small_f32_product(target);
   return m <= code.small_work && n <= code.small_work && k <= code.small_work && m * n * k <= code.small_work ? code.small : nullptr;
 }
 
@@ -266,11 +267,9 @@ void matmul(const Machine& machine, DType dtype, const Shape& batch, int64_t m, 
     std::memset(out, 0, static_cast<size_t>(values) * bytes(dtype));
     return;
   }
-  if (batch.empty()) {
-    const SmallProduct small = small_product(code_of(dtype, machine.target()), dtype, machine.target(), m, n, k);
-    if (small != nullptr) return small(m, n, k, a, b, out);
-  }
-  const PanelCode* panels = panel_code(dtype, machine.target());
+  const SmallProduct small = small_product(code_of(dtype, machine.target()), dtype, machine.target(), m, n, k);
+  if (small != nullptr && batch.empty()) return small(m, n, k, a, b, out);
+  const PanelCode* panels = small != nullptr ? nullptr : panel_code(dtype, machine.target());
   if (panels != nullptr && panels_pay(*panels, values / (m * n), m, n, k)) return multiply_panels(machine, *panels, dtype, batch, m, n, k, a, b, out);
   Product(machine, dtype, batch, m, n, k, a, b, out).run();
 }

@@ -43,9 +43,9 @@ struct ProductCode {
 // For f32, f64 and complex; for integers.
 const ProductCode& float_product(DType compute, Target target) noexcept;
 const ProductCode& int_product(DType dtype, Target target) noexcept;
-// f32 of at most kSmallEdge rows, columns and terms.
+// Of real floats, with at most kSmallEdge rows, columns and terms; null for other types.
 inline constexpr int64_t kSmallEdge = 48;
-SmallProduct small_f32_product(Target target) noexcept;
+SmallProduct small_real_product(DType dtype, Target target) noexcept;
 // A matrix of bf16, f32 or f64 and a dense vector of f32, f32 or f64 (m or n is 1).
 Gemm matrix_times_vector(DType dtype, Target target) noexcept;
 // bf16 matrices -> f32, and whether this is faster here than to widen them.
