@@ -26,8 +26,8 @@ class BlockStore {
   uint64_t kept_bytes_ = 0, taken_bytes_ = 0, most_kept_ = 0;
 };
 
-// Pieces of the heap of some KiB, kept when they are given back: below and above these malloc is as quick by
-// itself.
+// Pieces of the heap, of 1 KiB up to where blocks begin, kept when they are given back: below malloc is as quick by itself, above
+// it hands the memory back to the system and gets it anew, page by page.
 class PieceStore {
  public:
   ~PieceStore() { release(); }
@@ -36,7 +36,7 @@ class PieceStore {
   uint64_t release() noexcept;
 
  private:
-  static constexpr uint64_t kLeast = 1024, kClasses = 5;  // powers of two from here on
+  static constexpr uint64_t kLeast = 1024, kClasses = 8;  // powers of two from here on
   static constexpr size_t kKept = 8;                      // of each
   struct Class {
     void* piece[kKept];
