@@ -12,8 +12,6 @@
 #include <algorithm>
 #include <cstring>
 
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // gcc 12 warns of its own intrinsics
-
 HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-bf16")
 namespace viva::kernels {
 

@@ -20,6 +20,7 @@ constexpr int64_t kOwnBytes = 1 << 18;         // of b, up to which as much is p
 constexpr double kTask = 1 << 20;              // multiplications that are worth a task
 constexpr int64_t kWholeA = 1 << 20;           // bytes of packed rows that are kept
 constexpr int64_t kSums = 1 << 18;             // bytes of sums that stay in the second-level cache
+constexpr int64_t kNearSums = 1 << 16;         // bytes
 constexpr int64_t kDirectCols = 1024;          // of the result
 constexpr int64_t kPage = 4096;
 constexpr int64_t kLine = 64;                  // alignment of what is packed
@@ -161,17 +162,21 @@ class Products {
     const int64_t parts = ceil_of(parts_, products_), panels = ceil_of(n_, code_.cols), least = std::min<int64_t>(panels, 2);
     const int64_t cols = std::clamp(ceil_of(panels, m_ > n_ ? 1 : parts), least, std::max(least, kOwnCols / code_.cols)) * code_.cols, strips = ceil_of(n_, cols);
     const int64_t height = up_to(ceil_of(m_, std::max<int64_t>(1, parts / strips)), code_.rows);
-    const int64_t most = std::min({m_, height, code_.most_rows}), rows = std::min({m_, height, narrow_ == nullptr ? m_ : 4 * code_.most_rows}),
-                  row_parts = ceil_of(m_, rows);
+    // Sums that are narrowed afterwards are few, so that they stay near.
+    const int64_t few = std::max(code_.rows, kNearSums / (std::min(cols, n_) * sum_width_) / code_.rows * code_.rows);
+    const int64_t most = std::min({m_, height, code_.most_rows}), rows = std::min({m_, height, narrow_ == nullptr ? m_ : few}), row_parts = ceil_of(m_, rows);
     const int64_t units = products_ * strips * row_parts, together = std::max<int64_t>(1, units / (4 * parts_));
     each(ceil_of(units, together), [&](int64_t task) {
       const Room need = room(most, std::min(cols, n_), rows * std::min(cols, n_));
       const BufferPtr memory = BufferPtr::allocate(machine_, static_cast<uint64_t>(need.bytes()));
       const Packed to(memory->data(), need);
+      int64_t packed = -1;  // whose columns of b are packed
       for (int64_t u = task * together; u < std::min(units, (task + 1) * together); ++u) {
-        const int64_t row = u % row_parts * rows, col = u / row_parts % strips * cols;
-        const Operands x = operands(u / row_parts / strips);
-        part(u / row_parts / strips, x, {row, std::min(rows, m_ - row), col, std::min(cols, n_ - col), k_, most, direct(x.a, n_)}, to, {}, PackA::kEach);
+        const int64_t row = u % row_parts * rows, strip = u / row_parts, col = strip % strips * cols;
+        const Operands x = operands(strip / strips);
+        part(strip / strips, x, {row, std::min(rows, m_ - row), col, std::min(cols, n_ - col), k_, most, direct(x.a, n_)}, to,
+             {packed == strip ? to.b : nullptr, 0, 0}, PackA::kEach);
+        if (k_ <= inner_) packed = strip;
       }
     });
   }
