@@ -108,6 +108,16 @@ TEST(Named, AlongAnAxis) {
   const N<Batch, Time, Channel> s = softmax<Time>(x);
   expect(s, softmax(a, 1));
   expect(log_softmax<Channel>(x), log_softmax(a, 2));
+  const N<Channel> weight = named<Channel>(arange(a.machine(), 1, 1.0 + static_cast<double>(a.size(2)), 1, a.dtype()));
+  const N<Time> scale = named<Time>(arange(a.machine(), 1, 1.0 + static_cast<double>(a.size(1)), 1, a.dtype()));
+  const N<Batch, Time, Channel> l = layer_norm<Channel>(x, weight, weight);
+  expect(l, layer_norm(a, weight.tensor(), weight.tensor()));
+  const Tensor turned = a.transpose(1, 2);
+  expect(layer_norm<Time>(x, scale, scale), layer_norm(turned, scale.tensor(), scale.tensor()).transpose(1, 2));
+  expect(layer_norm<Time>(x), layer_norm(turned).transpose(1, 2));
+  expect(rms_norm<Channel>(x, weight), rms_norm(a, weight.tensor()));
+  expect(rms_norm<Time>(x, scale), rms_norm(turned, scale.tensor()).transpose(1, 2));
+  expect(rms_norm<Time>(x), rms_norm(turned).transpose(1, 2));
   expect(cumulative_sum<Time>(x), cumulative_sum(a, 1));
   expect(cumulative_prod<Batch>(x), cumulative_prod(a, 0));
   expect(sort<Channel>(x, true), sort(a, 2, true));

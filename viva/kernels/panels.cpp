@@ -20,7 +20,8 @@ constexpr int64_t kOwnBytes = 1 << 18;         // of b, up to which as much is p
 constexpr double kTask = 1 << 20;              // multiplications that are worth a task
 constexpr int64_t kWholeA = 1 << 20;           // bytes of packed rows that are kept
 constexpr int64_t kSums = 1 << 18;             // bytes of sums that stay in the second-level cache
-constexpr int64_t kNearSums = 1 << 16;         // bytes
+constexpr int64_t kNearSums = 1 << 16;         // of those that are narrowed afterwards
+constexpr int64_t kLongest = 1 << 20;          // terms of a column that is packed whole
 constexpr int64_t kDirectCols = 1024;          // of the result
 constexpr int64_t kPage = 4096;
 constexpr int64_t kLine = 64;                  // alignment of what is packed
@@ -58,8 +59,10 @@ int64_t inner_of(const PanelCode& code, int64_t terms) { return std::min(code.in
 int64_t panel_bytes(const PanelCode& code, int64_t lines, int64_t panel, int64_t inner) { return up_to(up_to(lines, panel) * inner * code.width, kLine); }
 bool in_lines(const PanelCode& code, const Lines& x) { return x.dtype == code.value && x.term_stride == 1 && x.line_stride != 0; }
 
-enum class PackA { kEach, kAll, kNone };  // run after run; all, kept behind each other; they are there
+// Rows are packed run by run into one place; or behind each other, to be kept; or are there already.
+enum class PackA { kEach, kAll, kNone };
 
+// c = or += the part of the product, its columns of b packed on the way where they are not ready.
 void multiply_part(const PanelCode& code, Target target, const Operands& x, const Part& p, const Packed& to, const Ready& ready, PackA pack, bool accumulate,
                    uint8_t* c, int64_t ldc) noexcept {
   const int64_t inner = inner_of(code, p.terms), width = static_cast<int64_t>(bytes(code.sum));
@@ -238,7 +241,7 @@ const PanelCode* panel_code(DType dtype, Target target) noexcept {
 
 bool panels_pay(const PanelCode& code, int64_t products, int64_t m, int64_t n, int64_t k) noexcept {
   // Long sums of small results are cut instead: matmul.cpp does that.
-  if (k >= 8192 && m * n <= (1 << 16) && products < 16) return false;
+  if ((k >= 8192 && m * n <= (1 << 16) && products < 16) || k > kLongest) return false;
   return m >= 4 && n >= code.cols / 2 && k >= 16 && m * n >= (1 << 15) / k;
 }
 

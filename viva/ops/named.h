@@ -255,6 +255,32 @@ VIVA_INLINE inline auto argsort(const Named<T, A...>& x, bool descending = false
   return axes::along<X>(x, [&](const T& t, int64_t axis) VIVA_INLINE { return argsort(t, axis, descending); });
 }
 
+namespace axes {
+// f over the last axis, along axis X.
+template <class X, class F, class T, class... A>
+VIVA_INLINE inline auto at_the_end(const Named<T, A...>& x, F f) {
+  return along<X>(x, [&](const T& t, int64_t axis) VIVA_INLINE {
+    return axis + 1 == static_cast<int64_t>(sizeof...(A)) ? f(t) : f(t.transpose(axis, -1)).transpose(axis, -1);
+  });
+}
+}  // namespace axes
+template <class X, class T, class... A>
+VIVA_INLINE inline auto layer_norm(const Named<T, A...>& x, double epsilon = 1e-5) {
+  return axes::at_the_end<X>(x, [&](const T& t) VIVA_INLINE { return layer_norm(t, {}, {}, 1, epsilon); });
+}
+template <class X, class T, class... A>
+VIVA_INLINE inline auto layer_norm(const Named<T, A...>& x, const Named<T, X>& weight, const Named<T, X>& bias, double epsilon = 1e-5) {
+  return axes::at_the_end<X>(x, [&](const T& t) VIVA_INLINE { return layer_norm(t, weight.tensor(), bias.tensor(), 1, epsilon); });
+}
+template <class X, class T, class... A>
+VIVA_INLINE inline auto rms_norm(const Named<T, A...>& x, double epsilon = 1e-6) {
+  return axes::at_the_end<X>(x, [&](const T& t) VIVA_INLINE { return rms_norm(t, {}, 1, epsilon); });
+}
+template <class X, class T, class... A>
+VIVA_INLINE inline auto rms_norm(const Named<T, A...>& x, const Named<T, X>& weight, double epsilon = 1e-6) {
+  return axes::at_the_end<X>(x, [&](const T& t) VIVA_INLINE { return rms_norm(t, weight.tensor(), 1, epsilon); });
+}
+
 // ---- views ----
 // permute<Channel, Batch, Time>(x): every axis once.
 template <class... P, class T, class... A>
