@@ -74,7 +74,6 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
   for (size_t k = 0; k < operands; ++k) widest = std::max({widest, width[k], bytes(op[k]->compute)});
   const int64_t strip = static_cast<int64_t>(kStripBytes / widest);
 
-  const auto unit_of = [&](size_t k) { return static_cast<int64_t>(width[k]); };
   const size_t last = p.rank - 1;
   p.across = last;
   p.cols = std::min(p.shape[last], strip);
@@ -88,17 +87,20 @@ Plan plan(const Shape& shape, const Operand* const* op, size_t operands) {
         p.across = a;
         p.cols = std::min(p.shape[last], kTile);
         p.tiled = true;
-        bool apart = true;
-        for (size_t i = 1; i < operands; ++i) apart &= op[i]->data != op[0]->data;
-        int64_t bytes_out = unit_of(0);
-        for (size_t i = 0; i < p.rank; ++i) bytes_out *= p.shape[i];
-        if (apart && p.stride[0][last] == unit_of(0) && static_cast<uint64_t>(bytes_out) >= kStreamBytes) p.before = kLine / unit_of(0) - 1;
       }
     }
     // Short rows are taken together: a call for a few values costs more than they do.
-    const int64_t most = p.tiled ? static_cast<int64_t>(kRoomBytes / widest) / (kTile + kLine / unit_of(0)) : strip / p.cols;
+    const int64_t unit = static_cast<int64_t>(width[0]);
+    const int64_t most = p.tiled ? static_cast<int64_t>(kRoomBytes / widest) / (kTile + kLine / unit) : strip / p.cols;
     if (p.cols == p.shape[last] || p.tiled) p.rows = std::clamp<int64_t>(most, 1, p.shape[p.across]);
     if (p.across + 1 == last && p.cols >= 4 * kTile) p.rows = 1;
+    if (p.tiled && p.stride[0][last] == unit) {
+      uint64_t bytes_out = width[0];
+      for (size_t a = 0; a < p.rank; ++a) bytes_out *= static_cast<uint64_t>(p.shape[a]);
+      bool apart = true;  // from what is read, which is read once more
+      for (size_t k = 1; k < operands; ++k) apart &= op[k]->data != op[0]->data;
+      if (apart && bytes_out >= kStreamBytes) p.before = kLine / unit - 1;
+    }
   }
   for (size_t a = 0; a < p.rank; ++a) {
     const int64_t step = a == last ? p.cols : a == p.across ? p.rows : 1;

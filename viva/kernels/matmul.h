@@ -14,15 +14,13 @@ struct Matrices {
 };
 
 // out (batch..., m, n), row-major = a (batch..., m, k) times b (batch..., k, n), all of one type: a number
-// type of VIVA_ELEMENTS. f16 and bf16 are added up in f32, integers wrap around. How the work is cut follows
-// from the shapes and strides alone, so that the bits do not depend on the number of threads. Throws
-// kResource.
+// type of VIVA_ELEMENTS. f16 and bf16 are added up in f32, integers wrap around. How a sum is made follows from
+// the shapes and strides alone, so that the bits do not depend on the number of threads. Throws kResource.
 void matmul(const Machine& machine, DType dtype, const Shape& batch, int64_t m, int64_t n, int64_t k,
             const Matrices& a, const Matrices& b, uint8_t* out);
 
 // The products of one type on dense blocks: c (m, n) with rows `ldc` apart. An operand lies by rows (trans
-// 'N') or by columns
-// ('T'), which are `ld` elements apart.
+// 'N') or by columns ('T'), which are `ld` elements apart.
 struct Block {
   const void* data;
   char trans;

@@ -15,21 +15,18 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A square of columns of T -> rows: as many of both as 128 bits hold. Halves are merged until the rows are whole.
+// A square of columns of T -> rows: as many of both as 128 bits hold. Shuffling the first half of the vectors with the second turns
+// it after log2(side) rounds.
 template <class T>
 struct Square {
   using D = hn::Full128<T>;
   using V = hn::Vec<D>;
   static constexpr int64_t kSide = 16 / static_cast<int64_t>(sizeof(T));
-  // The step that merges neighbours of `Wide`; what belongs together lies kSide / 2 apart before and side by side behind it.
-  template <class Wide>
-  static HWY_INLINE void merge(const V* in, V* out) {
+  static HWY_INLINE void shuffle(const V* in, V* out) {
     const D d;
-    const hn::Full128<Wide> w;
     for (int64_t i = 0; i < kSide / 2; ++i) {
-      const auto a = hn::BitCast(w, in[i]), b = hn::BitCast(w, in[i + kSide / 2]);
-      out[2 * i] = hn::BitCast(d, hn::InterleaveLower(w, a, b));
-      out[2 * i + 1] = hn::BitCast(d, hn::InterleaveUpper(w, a, b));
+      out[2 * i] = hn::InterleaveLower(d, in[i], in[i + kSide / 2]);
+      out[2 * i + 1] = hn::InterleaveUpper(d, in[i], in[i + kSide / 2]);
     }
   }
   static HWY_INLINE void turn(const uint8_t* from, int64_t col_stride, uint8_t* to, int64_t to_stride) {
@@ -38,7 +35,7 @@ struct Square {
     for (int64_t c = 0; c < kSide; ++c) v[c] = hn::LoadU(d, reinterpret_cast<const T*>(from + c * col_stride));
     V *in = v, *out = t;
     for (int64_t n = 1; n < kSide; n *= 2) {
-      merge<T>(in, out);
+      shuffle(in, out);
       std::swap(in, out);
     }
     for (int64_t r = 0; r < kSide; ++r) hn::StoreU(in[r], d, reinterpret_cast<T*>(to + r * to_stride));

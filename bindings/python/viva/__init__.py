@@ -23,7 +23,6 @@ __array_api_version__ = "2024.12"
 __version__ = "0.1.0"
 
 
-
 def _rebuild(values, dtype, shape):
     """An array out of a pickle, which names only functions of Python."""
     return _core._from_bytes(values, dtype, shape)
