@@ -198,7 +198,7 @@ void multiply(int64_t m, int64_t n, int64_t terms, const uint8_t* a, int64_t lin
   _tile_release();
 }
 
-constexpr PanelCode kCode = {kLines, kLines, kTerms, 512, 2, 256, DType::kBF16, DType::kF32, &pack<false>, &pack<true>, &multiply};
+constexpr PanelCode kCode = {kLines, kLines, 16, kTerms, 512, 2, 256, DType::kBF16, DType::kF32, &pack<false>, &pack<true>, &multiply};
 
 }  // namespace
 

@@ -24,13 +24,16 @@ struct Panels {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   static constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(D())), kWidth = static_cast<int64_t>(sizeof(T));
-  // As many sums as registers hold beside what is multiplied: 12 x 2 vectors of 32 registers, 4 x 3 of 16.
-  static constexpr int kRows = HWY_LANES(uint8_t) >= 64 ? 12 : 4, kVectors = HWY_LANES(uint8_t) >= 64 ? 2 : 3;
+  // The sums take 24 of 32 registers, 12 of 16. Three vectors a term: few of the loop's steps are then other than multiplications,
+  // which tells where two threads share a core.
+  static constexpr int kRows = HWY_LANES(uint8_t) >= 64 ? 8 : 4, kVectors = 3;
   static constexpr int64_t kCols = kVectors * kLanes, kInner = kWidth == 4 ? 256 : 192;
-  static constexpr int64_t kFetch = 4;                // tiles that fetch a panel
-  static constexpr int64_t kTogether = 8;             // rows of b that are packed together
-  static constexpr int64_t kBlock = 16 / kWidth;      // values of 128 bits
-  static constexpr int64_t kAhead = 512 / kWidth;     // values that are fetched ahead of a line
+  static constexpr int64_t kUnroll = 4;                       // terms a turn, which fetches one line of what comes next
+  static constexpr int64_t kFetched = 64 / kWidth / kUnroll;  // values a term, therefore
+  static constexpr int64_t kFetch = kCols / kFetched;         // tiles that fetch a panel
+  static constexpr int64_t kTogether = 8;                     // rows of b that are packed together
+  static constexpr int64_t kBlock = 16 / kWidth;              // values of 128 bits
+  static constexpr int64_t kAhead = 512 / kWidth;             // values that are fetched ahead of a line
 
   // Where a row of a is: of packed panels kStep is kRows and a term's rows lie side by side; else rows are `line` apart and a row's
   // terms lie side by side. Three rows share a pointer, which is as many as an address can say.
@@ -48,27 +51,53 @@ struct Panels {
     }
   };
 
-  // Fetches what comes next meanwhile: the places of the result, and a part of the panel of b that follows.
-  template <bool kAccumulate, bool kPacked>
+  // kCount vectors of columns. Fetches what comes next meanwhile: the places of the result, and a part of the panel of b that follows.
+  template <bool kAccumulate, int kCount, bool kPacked>
   static HWY_INLINE void tile(int64_t terms, Rows<kPacked> a, const T* HWY_RESTRICT b, const T* next, T* HWY_RESTRICT c, int64_t ldc) {
     const D d;
-    V sum[kRows][kVectors];
+    V sum[kRows][kCount];
     for (int i = 0; i < kRows; ++i) {
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d), hwy::Prefetch(c + i * ldc + j * kLanes);
+      for (int j = 0; j < kCount; ++j) sum[i][j] = hn::Zero(d), hwy::Prefetch(c + i * ldc + j * kLanes);
     }
-    for (int64_t p = 0; p < terms; ++p, a.next(), b += kCols, next += kCols / kFetch) {
-      hwy::Prefetch(next);
-      V y[kVectors];
-      for (int j = 0; j < kVectors; ++j) y[j] = hn::Load(d, b + j * kLanes);
+    const auto step = [&]() HWY_ATTR {
+      V y[kCount];
+      for (int j = 0; j < kCount; ++j) y[j] = hn::Load(d, b + j * kLanes);
       for (int i = 0; i < kRows; ++i) {
         const V x = hn::Set(d, a[i]);
-        for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::MulAdd(x, y[j], sum[i][j]);
+        for (int j = 0; j < kCount; ++j) sum[i][j] = hn::MulAdd(x, y[j], sum[i][j]);
       }
+      b += kCols;
+      a.next();
+    };
+    int64_t p = 0;
+    for (; p + kUnroll <= terms; p += kUnroll, next += kUnroll * kFetched) {
+      hwy::Prefetch(next);
+      for (int64_t u = 0; u < kUnroll; ++u) step();
     }
+    for (; p < terms; ++p) step();
     for (int i = 0; i < kRows; ++i) {
-      for (int j = 0; j < kVectors; ++j) {
+      for (int j = 0; j < kCount; ++j) {
         T* to = c + i * ldc + j * kLanes;
         hn::StoreU(kAccumulate ? hn::Add(hn::LoadU(d, to), sum[i][j]) : sum[i][j], d, to);
+      }
+    }
+  }
+
+  // One panel of b.
+  template <bool kAccumulate, int kCount, bool kPacked>
+  static void column(int64_t m, int64_t cols, int64_t terms, const T* x, int64_t line, const T* b, T* c, int64_t ldc) {
+    for (int64_t i = 0; i < m; i += kRows, x += kPacked ? kRows * terms : kRows * line) {
+      const int64_t rows = std::min<int64_t>(kRows, m - i), t = i / kRows;
+      T* to = c + i * ldc;
+      const T* next = t < kFetch ? b + (kFetch + t) * kFetched * terms : x;
+      if (rows == kRows && cols == kCount * kLanes) {
+        tile<kAccumulate, kCount, kPacked>(terms, {x, line}, b, next, to, ldc);
+        continue;
+      }
+      alignas(64) T edge[kRows * kCols];
+      tile<false, kCount, kPacked>(terms, {x, line}, b, next, edge, kCols);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t q = 0; q < cols; ++q) to[r * ldc + q] = kAccumulate ? to[r * ldc + q] + edge[r * kCols + q] : edge[r * kCols + q];
       }
     }
   }
@@ -77,21 +106,8 @@ struct Panels {
   static void multiply_as(int64_t m, int64_t n, int64_t terms, const T* a, int64_t line, const T* b, T* c, int64_t ldc) {
     for (int64_t j = 0; j < n; j += kCols, b += kCols * terms) {
       const int64_t cols = std::min(kCols, n - j);
-      const T* x = a;
-      for (int64_t i = 0; i < m; i += kRows, x += kPacked ? kRows * terms : kRows * line) {
-        const int64_t rows = std::min<int64_t>(kRows, m - i), t = i / kRows;
-        T* to = c + i * ldc + j;
-        const T* next = t < kFetch ? b + (kFetch + t) * (kCols / kFetch) * terms : x;
-        if (rows == kRows && cols == kCols) {
-          tile<kAccumulate, kPacked>(terms, {x, line}, b, next, to, ldc);
-          continue;
-        }
-        alignas(64) T edge[kRows * kCols];
-        tile<false, kPacked>(terms, {x, line}, b, next, edge, kCols);
-        for (int64_t r = 0; r < rows; ++r) {
-          for (int64_t q = 0; q < cols; ++q) to[r * ldc + q] = kAccumulate ? to[r * ldc + q] + edge[r * kCols + q] : edge[r * kCols + q];
-        }
-      }
+      const auto to = cols <= kLanes ? &column<kAccumulate, 1, kPacked> : cols <= 2 * kLanes ? &column<kAccumulate, 2, kPacked> : &column<kAccumulate, 3, kPacked>;
+      to(m, cols, terms, a, line, b, c + j, ldc);
     }
   }
   static void multiply(int64_t m, int64_t n, int64_t terms, const uint8_t* a, int64_t line, const uint8_t* b, bool accumulate, void* c, int64_t ldc) noexcept {
@@ -112,23 +128,24 @@ struct Panels {
     spread(hn::LowerHalf(half, v), to, step);
     spread(hn::UpperHalf(half, v), to + static_cast<int64_t>(hn::MaxLanes(half)) / kBlock * step, step);
   }
-  // Lines whose terms lie side by side, `stride` apart -> [term][line]. A block of the lines is turned inside of the registers.
+  // `count` lines whose terms lie side by side, `stride` apart -> [term][line]; the last line stands for those that are lacking. A block
+  // of the lines is turned inside of the registers.
   template <int64_t kPanel>
-  static HWY_INLINE void turn(const T* from, int64_t stride, int64_t terms, T* to) {
+  static HWY_INLINE void turn(const T* from, int64_t stride, int64_t count, int64_t terms, T* to) {
     const D d;
     const hn::Repartition<double, D> pairs;
+    const auto line = [&](int64_t l) HWY_ATTR { return from + std::min(l, count - 1) * stride; };
     int64_t t = 0;
     for (; t + kLanes <= terms; t += kLanes) {
-      for (int64_t l = 0; l < kPanel; ++l) hwy::Prefetch(from + l * stride + t + kAhead);
+      for (int64_t l = 0; l < kPanel; ++l) hwy::Prefetch(line(l) + t + kAhead);
       for (int64_t l = 0; l < kPanel; l += kBlock) {
-        const T* p = from + l * stride + t;
         T* q = to + t * kPanel + l;
-        const V a = hn::LoadU(d, p), b = hn::LoadU(d, p + stride);
+        const V a = hn::LoadU(d, line(l) + t), b = hn::LoadU(d, line(l + 1) + t);
         if constexpr (kBlock == 2) {
           spread(hn::InterleaveLower(d, a, b), q, 2 * kPanel);
           spread(hn::InterleaveUpper(d, a, b), q + kPanel, 2 * kPanel);
         } else {
-          const V c = hn::LoadU(d, p + 2 * stride), e = hn::LoadU(d, p + 3 * stride);
+          const V c = hn::LoadU(d, line(l + 2) + t), e = hn::LoadU(d, line(l + 3) + t);
           const auto ab0 = hn::BitCast(pairs, hn::InterleaveLower(d, a, b)), ab1 = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
           const auto ce0 = hn::BitCast(pairs, hn::InterleaveLower(d, c, e)), ce1 = hn::BitCast(pairs, hn::InterleaveUpper(d, c, e));
           spread(hn::BitCast(d, hn::InterleaveLower(pairs, ab0, ce0)), q, 4 * kPanel);
@@ -139,16 +156,19 @@ struct Panels {
       }
     }
     for (; t < terms; ++t) {
-      for (int64_t l = 0; l < kPanel; ++l) to[t * kPanel + l] = from[l * stride + t];
+      for (int64_t l = 0; l < kPanel; ++l) to[t * kPanel + l] = line(l)[t];
     }
   }
-  // Lines that lie side by side -> [term][line].
+  // `count` lines that lie side by side -> [term][line]; those that are lacking in the last vector are 0.
   template <int64_t kPanel>
-  static HWY_INLINE void copy(const T* from, int64_t stride, int64_t terms, T* to) {
-    const hn::CappedTag<T, kPanel % kLanes == 0 ? kLanes : kBlock> d;
+  static HWY_INLINE void copy(const T* from, int64_t stride, int64_t count, int64_t terms, T* to) {
+    const hn::CappedTag<T, std::min(kLanes, kPanel & -kPanel)> d;
     constexpr int64_t kStep = static_cast<int64_t>(hn::MaxLanes(d));
+    const auto rest = static_cast<size_t>(count % kStep);
     for (int64_t t = 0; t < terms; ++t, from += stride, to += kPanel) {
-      for (int64_t l = 0; l < kPanel; l += kStep) hn::StoreU(hn::LoadU(d, from + l), d, to + l);
+      int64_t l = 0;
+      for (; l + kStep <= count; l += kStep) hn::StoreU(hn::LoadU(d, from + l), d, to + l);
+      if (rest != 0) hn::StoreU(hn::MaskedLoad(hn::FirstN(d, rest), d, from + l), d, to + l);
     }
   }
 
@@ -164,7 +184,7 @@ struct Panels {
       const T* rows = reinterpret_cast<const T*>(x.data) + first + from * x.term_stride;
       for (int64_t t = 0; t < terms; t += kTogether) {
         for (int64_t l = 0; l < i; l += kPanel) {
-          copy<kPanel>(rows + l + t * x.term_stride, x.term_stride, std::min(kTogether, terms - t), reinterpret_cast<T*>(to) + l * terms + t * kPanel);
+          copy<kPanel>(rows + l + t * x.term_stride, x.term_stride, kPanel, std::min(kTogether, terms - t), reinterpret_cast<T*>(to) + l * terms + t * kPanel);
         }
       }
       to += i * terms * kWidth;
@@ -172,40 +192,26 @@ struct Panels {
     for (; i < lines; i += kPanel, to += kPanel * terms * kWidth) {
       const int64_t count = std::min(kPanel, lines - i);
       const uint8_t* at = x.data + ((first + i) * x.line_stride + from * x.term_stride) * width;
-      const bool whole = count == kPanel;
-      T* const dense = reinterpret_cast<T*>(whole ? to : other);  // [term][count]
-      const T* values = reinterpret_cast<const T*>(at);
+      const T* values = reinterpret_cast<const T*>(convert == nullptr ? at : scratch);
       int64_t line = x.line_stride, term = x.term_stride;
       if (convert != nullptr && term == 1) {
         for (int64_t l = 0; l < count; ++l) convert(at + l * line * width, scratch + l * terms * kWidth, static_cast<size_t>(terms));
-        values = reinterpret_cast<const T*>(scratch);
         line = terms;
-      } else if (convert != nullptr) {
-        gather(static_cast<size_t>(width), at, {terms, count, term * width, line * width}, 0, other);
-        convert(other, scratch, static_cast<size_t>(terms * count));
+      } else if (convert != nullptr || (term != 1 && line != 1)) {
+        gather(static_cast<size_t>(width), at, {terms, count, term * width, line * width}, 0, convert == nullptr ? scratch : other);
+        if (convert != nullptr) convert(other, scratch, static_cast<size_t>(terms * count));
         values = reinterpret_cast<const T*>(scratch);
         line = 1;
         term = count;
       }
-      if (whole && term == 1) {
-        turn<kPanel>(values, line, terms, dense);
-      } else if (whole && line == 1) {
-        copy<kPanel>(values, term, terms, dense);
-      } else {
-        gather(static_cast<size_t>(kWidth), reinterpret_cast<const uint8_t*>(values), {terms, count, term * kWidth, line * kWidth}, 0,
-               reinterpret_cast<uint8_t*>(dense));
-      }
-      if (whole) continue;
-      auto* panel = reinterpret_cast<T*>(to);
-      for (int64_t t = 0; t < terms; ++t) {
-        for (int64_t l = 0; l < kPanel; ++l) panel[t * kPanel + l] = l < count ? dense[t * count + l] : T(0);
-      }
+      auto* const panel = reinterpret_cast<T*>(to);
+      term == 1 ? turn<kPanel>(values, line, count, terms, panel) : copy<kPanel>(values, term, count, terms, panel);
     }
   }
 };
 
 template <class T>
-constexpr PanelCode kCode = {Panels<T>::kRows, Panels<T>::kCols, 1, Panels<T>::kInner, Panels<T>::kWidth, 192, dtype_of<T>, dtype_of<T>,
+constexpr PanelCode kCode = {Panels<T>::kRows, Panels<T>::kCols, Panels<T>::kLanes, 1, Panels<T>::kInner, Panels<T>::kWidth, 192, dtype_of<T>, dtype_of<T>,
                              &Panels<T>::template pack<Panels<T>::kRows>, &Panels<T>::template pack<Panels<T>::kCols>, &Panels<T>::multiply};
 
 }  // namespace

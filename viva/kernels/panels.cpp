@@ -16,8 +16,10 @@ namespace {
 constexpr int64_t kShared = int64_t{1} << 25;  // bytes of b that are packed at a time
 constexpr int64_t kOwnRows = 128;              // rows of a up to which each task packs its own part of b
 constexpr int64_t kOwnCols = 512;              // columns of such a part
-constexpr int64_t kOwnBytes = 1 << 18;         // of b, up to which as much is packed by each task
-constexpr double kTask = 1 << 20;              // multiplications that are worth a task
+constexpr int64_t kOwnBytes = 1 << 20;         // of b, up to which as much is packed by each task
+constexpr int64_t kLeastCols = 64;             // of such a part
+constexpr double kTask = 1 << 18;              // multiplications that are worth a task
+constexpr double kFew = 1 << 27;               // a thread, up to which equal shares beat many tasks
 constexpr int64_t kWholeA = 1 << 20;           // bytes of packed rows that are kept
 constexpr int64_t kSums = 1 << 18;             // bytes of sums that stay in the second-level cache
 constexpr int64_t kNearSums = 1 << 16;         // of those that are narrowed afterwards
@@ -101,7 +103,7 @@ class Products {
     // How the work is cut changes no bits: it may follow the number of threads.
     const double work = static_cast<double>(products_) * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
     const int64_t threads = static_cast<int64_t>(machine.threads());
-    parts_ = work >= 16 * kTask * static_cast<double>(threads) ? 4 * threads : std::clamp(static_cast<int64_t>(work / kTask), int64_t{1}, threads);
+    parts_ = work >= kFew * static_cast<double>(threads) ? 4 * threads : std::clamp(static_cast<int64_t>(work / kTask), int64_t{1}, threads);
   }
 
   void run() {
@@ -162,8 +164,8 @@ class Products {
   // Every task packs what it multiplies: few rows, or many products.
   void run_alone() const {
     // What is longer is cut; the other operand is then packed by each task anew.
-    const int64_t parts = ceil_of(parts_, products_), panels = ceil_of(n_, code_.cols), least = std::min<int64_t>(panels, 2);
-    const int64_t cols = std::clamp(ceil_of(panels, m_ > n_ ? 1 : parts), least, std::max(least, kOwnCols / code_.cols)) * code_.cols, strips = ceil_of(n_, cols);
+    const int64_t parts = ceil_of(parts_, products_), steps = ceil_of(n_, code_.step), least = std::min(steps, kLeastCols / code_.step);
+    const int64_t cols = std::clamp(ceil_of(steps, m_ > n_ ? 1 : parts), least, std::max(least, kOwnCols / code_.step)) * code_.step, strips = ceil_of(n_, cols);
     const int64_t height = up_to(ceil_of(m_, std::max<int64_t>(1, parts / strips)), code_.rows);
     // Sums that are narrowed afterwards are few, so that they stay near.
     const int64_t few = std::max(code_.rows, kNearSums / (std::min(cols, n_) * sum_width_) / code_.rows * code_.rows);
