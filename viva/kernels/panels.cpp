@@ -136,7 +136,8 @@ class Products {
     uint8_t* const out = place(product, p.row, p.col);
     multiply_part(code_, machine_.target(), x, p, to, ready, pack, false, narrow_ == nullptr ? out : to.sums, narrow_ == nullptr ? n_ : p.cols);
     if (narrow_ == nullptr) return;
-    for (int64_t r = 0; r < p.rows; ++r) narrow_(to.sums + r * p.cols * sum_width_, out + r * n_ * width_, static_cast<size_t>(p.cols));
+    const int64_t runs = p.cols == n_ ? 1 : p.rows, run = p.rows * p.cols / runs;
+    for (int64_t r = 0; r < runs; ++r) narrow_(to.sums + r * run * sum_width_, out + r * n_ * width_, static_cast<size_t>(run));
   }
   // Few columns: rows are read where they are, unless they fall on each other in the cache.
   bool direct(const Lines& a, int64_t cols) const { return cols <= kDirectCols && in_lines(code_, a) && a.line_stride * code_.width % kPage != 0; }
