@@ -3,6 +3,7 @@
 
   tensors.py [--rows add,exp,...] [--million 100] [--reps 5] [--viva build/release/viva]
 
+The values lie in viva's memory, which is on large pages where the system has them; with `--memory torch` in torch's, on small ones.
 Needs the module (`pip install ./bindings/python`) and torch. GB/s count what an operation must read and write once; `of rate`
 is their share of what the memory gives here (`viva bench machine`: reading where only values are read, else copying).
 `torch` is torch's time over viva's: above 1 viva is faster.
@@ -17,6 +18,7 @@ parser.add_argument("--rows", default="")
 parser.add_argument("--million", type=float, default=100, help="values of the large tensors, in millions")
 parser.add_argument("--reps", type=int, default=5)
 parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--memory", choices=("viva", "torch"), default="viva", help="whose memory the values lie in")
 parser.add_argument("--viva", default="build/release/viva")
 options = parser.parse_args()
 torch.set_num_threads(options.threads)
@@ -51,16 +53,22 @@ def shared(t):
     return viva.from_dlpack(t)
 
 
+def placed(t):
+    """The values of a new tensor of torch's, where --memory says."""
+    return torch.from_dlpack(viva.asarray(shared(t), copy=True)) if options.memory == "viva" else t
+
+
 def table():
-    x, y = torch.rand(n) * 2 - 1, torch.rand(n) + 0.5
+    x, y = placed(torch.rand(n) * 2 - 1), placed(torch.rand(n) + 0.5)
     X, Y = shared(x), shared(y)
     tall = x[: n // 1024 * 1024].view(-1, 1024)
     Tall = shared(tall)
     square, Square = x[: side * side].view(side, side), shared(x[: side * side].view(side, side))
     other, Other = y[: side * side].view(side, side), shared(y[: side * side].view(side, side))
-    half, Half = x.bfloat16(), viva.astype(X, viva.bfloat16)
+    half = placed(x.bfloat16())
+    Half = shared(half)
     fifth, Fifth = x[: n // 5], shared(x[: n // 5])
-    places = torch.randint(0, n // 5, (n // 5,))
+    places = placed(torch.randint(0, n // 5, (n // 5,)))
     Places = shared(places)
     w, b = torch.rand(1024), torch.rand(1024)
     W, B = shared(w), shared(b)

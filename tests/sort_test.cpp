@@ -226,5 +226,25 @@ TEST(Cumulative, AgainstATwin) {
   EXPECT_THROW(cumulative_sum(zeros(m, {2, 2}), 2), Error);
 }
 
+TEST(Cumulative, PastTheCache) {
+  const Machine m;
+  const int64_t rows = 2100, cols = 2051;
+  const Tensor x = to(random_tensor(m, {rows, cols}, DType::kI8, 9), DType::kF32), along = cumulative_sum(x, 1), down = cumulative_sum(x, 0);
+  const Tensor flat = cumulative_sum(reshape(x, {-1}), {}, {}, true);
+  const float *v = x.data<float>(), *a = along.data<float>(), *d = down.data<float>(), *f = flat.data<float>();
+  double sum = 0;
+  std::vector<double> column(static_cast<size_t>(cols), 0);
+  ASSERT_EQ(f[0], 0);
+  for (int64_t r = 0; r < rows; ++r) {
+    double row = 0;
+    for (int64_t c = 0; c < cols; ++c) {
+      const int64_t i = r * cols + c;
+      ASSERT_EQ(a[i], static_cast<float>(row += v[i])) << r << ' ' << c;
+      ASSERT_EQ(d[i], static_cast<float>(column[static_cast<size_t>(c)] += v[i])) << r << ' ' << c;
+      ASSERT_EQ(f[i + 1], static_cast<float>(sum += v[i])) << r << ' ' << c;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace viva

@@ -13,7 +13,9 @@ namespace viva::kernels {
 namespace {
 
 constexpr size_t kStripBytes = 16 * 1024;       // of each operand at a time
-constexpr size_t kPieceBytes = 2048;            // of it: so little that reading, computing and writing run side by side
+constexpr size_t kPieceBytes = 1024;            // of it: so little that reading, computing and writing run side by side
+constexpr int64_t kMadePieces = 4;              // at once where what is made on the way stays in the cache
+constexpr int64_t kPiecesAhead = 3;             // of what is read, which are fetched meanwhile
 constexpr size_t kRoomBytes = 20 * 1024;        // of a strip that has the columns before it too
 constexpr int64_t kTile = 64;                   // columns of a tile, where an operand runs across the others
 constexpr int64_t kLine = 64;                   // bytes
@@ -211,11 +213,15 @@ class Pass {
     const int64_t row_stride = p_.stride[0][p_.across], col_stride = p_.stride[0][last];
     const bool flat = (cols == 1 || col_stride == width_[0]) && (rows == 1 || row_stride == cols * width_[0]);
     if (flat) {
-      const int64_t piece = made || past_cache_ ? piece_ : n;
+      const int64_t piece = past_cache_ ? piece_ : made ? kMadePieces * piece_ : n;
       for (int64_t i = 0; i < n; i += piece) {
         const int64_t m = std::min(piece, n - i);
         uint8_t* to = out + i * width_[0];
         const bool direct = convert_[0] == nullptr && !past_cache_;
+        // Writing past the cache holds up the processor's own fetching.
+        for (size_t k = 0; past_cache_ && k + 1 < p_.operands; ++k) {
+          if (in[k].step > 0 && in[k].step <= kLine) fetch_run(in[k].at + (i + kPiecesAhead * piece_) * in[k].step, static_cast<size_t>(piece_ * in[k].step));
+        }
         const uint8_t* result = values(in, scalars, i, m, direct ? to : s.value[0], s);
         if (result != to) write_run(result, to, static_cast<size_t>(m * width_[0]));
       }

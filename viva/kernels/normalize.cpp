@@ -79,7 +79,7 @@ class Rows {
         const double high = extreme(x);
         for (size_t i = 0; i < n_; i += kPiece) {
           const size_t m = std::min(kPiece, n_ - i);
-          fetch(x + (n_ + i) * compute_width_, m * compute_width_);
+          fetch_run(x + (n_ + i) * compute_width_, m * compute_width_);
           code_->exp(x + i * compute_width_, m, high, e + i * compute_width_);
         }
         fold(*fold_, e, acc);
@@ -100,10 +100,6 @@ class Rows {
     }
   }
 
-  // What comes next is on its way while this row is computed.
-  static void fetch(const uint8_t* p, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
-  }
   // f(first, n, to) makes some of `n` results; they are written to y.
   template <class F>
   void write(size_t n, uint8_t* y, Scratch& s, F f) const {
@@ -123,7 +119,7 @@ class Rows {
   void put(const uint8_t* x, double center, double by, double plus, uint8_t* y, Scratch& s) const { put(x, n_, center, by, plus, y, s); }
   void put(const uint8_t* x, size_t n, double center, double by, double plus, uint8_t* y, Scratch& s) const {
     write(n, y, s, [&](size_t i, size_t m, uint8_t* to) {
-      fetch(x + (n_ + i) * compute_width_, m * compute_width_);
+      fetch_run(x + (n_ + i) * compute_width_, m * compute_width_);  // the next row comes while this one is computed
       code_->scale(x + i * compute_width_, m, center, by, plus, to);
     });
   }
@@ -135,7 +131,7 @@ class Rows {
     if (weight == nullptr && bias == nullptr) return put(x, center, by, 0, y, s);
     if (o_.weights == static_cast<int64_t>(n_) && o_.groups == 1) {
       return write(n_, y, s, [&](size_t i, size_t m, uint8_t* to) {
-        fetch(x + (n_ + i) * compute_width_, m * compute_width_);
+        fetch_run(x + (n_ + i) * compute_width_, m * compute_width_);
         code_->weigh(x + i * compute_width_, m, center, by, from(weight, i), from(bias, i), to);
       });
     }

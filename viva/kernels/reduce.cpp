@@ -6,6 +6,7 @@
 
 #include "viva/kernels/tile.h"
 #include "viva/machine/machine.h"
+#include "viva/machine/stream.h"
 
 namespace viva::kernels {
 
@@ -273,6 +274,7 @@ class Pass {
         block = s.raw;
       }
       if (convert_ != nullptr) {
+        if (block != s.raw) fetch_run(block + n * width_, static_cast<size_t>(n * width_));  // what comes next, meanwhile
         convert_(block, s.value, static_cast<size_t>(n));
         block = s.value;
       }
