@@ -42,6 +42,22 @@ static void narrow_to_f16(const void* from, void* to, size_t n) noexcept {
   }
 }
 
+template <class From, class To>
+static void convert_often(const void* from, void* to, size_t n) noexcept {
+  const From* x = static_cast<const From*>(from);
+  To* y = static_cast<To*>(to);
+#pragma GCC ivdep
+  for (size_t i = 0; i < n; ++i) y[i] = static_cast<To>(x[i]);
+}
+// Those that are asked for often; null: the others are not worth a unit of their own for each target.
+static Convert often(DType from, DType to) noexcept {
+  if (from == DType::kF32 && to == DType::kF64) return &convert_often<float, double>;
+  if (from == DType::kF64 && to == DType::kF32) return &convert_often<double, float>;
+  if (from == DType::kI32 && to == DType::kF32) return &convert_often<int32_t, float>;
+  if (from == DType::kU8 && to == DType::kF32) return &convert_often<uint8_t, float>;
+  return nullptr;
+}
+
 }  // namespace viva::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -77,7 +93,8 @@ Convert find_convert(DType from, DType to, Target target) noexcept {
   if (to == DType::kF32 && from == DType::kBF16) return widen_for<DType::kBF16>(target);
   if (from == DType::kF32 && to == DType::kBF16) return VIVA_CHOOSE(target, narrow_to_bf16);
   if (from == DType::kF32 && to == DType::kF16) return VIVA_CHOOSE(target, narrow_to_f16);
-  Convert f = nullptr;
+  Convert f = VIVA_CHOOSE(target, often)(from, to);
+  if (f != nullptr) return f;
   with_element(from, [&](auto a) {
     with_element(to, [&](auto b) { f = &convert<decltype(a), decltype(b)>; });
   });

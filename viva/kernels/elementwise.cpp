@@ -254,8 +254,9 @@ class Pass {
         at = side_by_side;
       }
       if (x.convert != nullptr) {
-        x.convert(at, s.value[k], static_cast<size_t>(n));
-        at = s.value[k];
+        uint8_t* const converted = moves_ && scalars == 0 ? to : s.value[k];
+        x.convert(at, converted, static_cast<size_t>(n));
+        at = converted;
       }
       in[k - 1] = at;
     }
