@@ -220,7 +220,7 @@ class Pass {
         const bool direct = convert_[0] == nullptr && !past_cache_;
         // Writing past the cache holds up the processor's own fetching.
         for (size_t k = 0; past_cache_ && k + 1 < p_.operands; ++k) {
-          if (in[k].step > 0 && in[k].step <= kLine) fetch_run(in[k].at + (i + kPiecesAhead * piece_) * in[k].step, static_cast<size_t>(piece_ * in[k].step));
+          if (!in[k].gathered && in[k].step > 0) fetch_run(in[k].at + (i + kPiecesAhead * piece_) * in[k].step, static_cast<size_t>(piece_ * in[k].step));
         }
         const uint8_t* result = values(in, scalars, i, m, direct ? to : s.value[0], s);
         if (result != to) write_run(result, to, static_cast<size_t>(m * width_[0]));

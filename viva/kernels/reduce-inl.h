@@ -225,6 +225,11 @@ VIVA_F Lane fold_lanes(const T* x, size_t n, Lane zero, F f, J join) {
   const size_t apart = quarters ? fours * L : L, next = quarters ? L : 4 * L;
   for (size_t k = 0; k < fours; ++k) {
     const T *p0 = x + k * next, *p1 = p0 + apart, *p2 = p1 + apart, *p3 = p2 + apart;
+    if (quarters) {
+      for (const T* p : {p0, p1, p2, p3}) {
+        for (size_t j = 0; j < L; j += 64 / sizeof(T)) __builtin_prefetch(p + j + 1024 / sizeof(T));
+      }
+    }
 #pragma GCC ivdep
     for (size_t j = 0; j < L; ++j) acc[j] = join(acc[j], join(join(f(p0[j]), f(p1[j])), join(f(p2[j]), f(p3[j]))));
   }
