@@ -12,6 +12,7 @@ namespace viva::kernels {
 namespace {
 
 constexpr int64_t kTask = 64 * 1024;
+constexpr size_t kNear = 256 * 1024;  // bytes
 
 class Rows {
  public:
@@ -22,7 +23,8 @@ class Rows {
     const Target target = machine.target();
     compute_width_ = bytes(compute);
     wide_ = compute == DType::kF64;
-    past_cache_ = options.kind != Normalize::kSoftmax && out.bytes() >= kStreamBytes;  // softmax computes more than it writes
+    // A row of softmax is written twice, the first time where it is near.
+    past_cache_ = out.bytes() >= kStreamBytes && (options.kind != Normalize::kSoftmax || n_ * compute_width_ <= kNear);
     code_ = &normalize_code(compute, target);
     constexpr ReduceId kFold[] = {ReduceId::sum, ReduceId::logsumexp, ReduceId::var, ReduceId::norm_2};  // by Normalize
     fold_ = find_reduction(kFold[static_cast<size_t>(o_.kind)], compute, target);
