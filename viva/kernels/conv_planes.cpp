@@ -20,7 +20,8 @@ struct Range {
   int64_t begin, end;
 };
 inline Range inside(int64_t n, int64_t step, int64_t at, int64_t size) {
-  const int64_t begin = at >= 0 ? 0 : (-at + step - 1) / step, end = at >= size ? 0 : (size - 1 - at) / step + 1;
+  const auto over = [step](int64_t v) { return step == 1 ? v : v / step; };  // a division takes as long as several taps
+  const int64_t begin = at >= 0 ? 0 : over(-at + step - 1), end = at >= size ? 0 : over(size - 1 - at) + 1;
   return {std::min(begin, n), std::clamp(end, std::min(begin, n), n)};
 }
 
@@ -47,24 +48,28 @@ void nine_taps(const T* x, int64_t step, int64_t below, int64_t apart, const T* 
   const T *a = x, *b = x + below, *c = b + below;
   const T *a1 = a + apart, *b1 = b + apart, *c1 = c + apart, *a2 = a1 + apart, *b2 = b1 + apart, *c2 = c1 + apart;
   const T w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5], w6 = w[6], w7 = w[7], w8 = w[8];
+  const auto some = [=](int64_t from, int64_t count) __attribute__((always_inline)) {
 #pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) {
-    const T first = bias + w0 * a[i * s] + w1 * a1[i * s] + w2 * a2[i * s], second = w3 * b[i * s] + w4 * b1[i * s] + w5 * b2[i * s],
-            third = w6 * c[i * s] + w7 * c1[i * s] + w8 * c2[i * s];
-    y[i] = first + second + third;
-  }
+    for (int64_t i = from; i < from + count; ++i) {
+      const T first = bias + w0 * a[i * s] + w1 * a1[i * s] + w2 * a2[i * s], second = w3 * b[i * s] + w4 * b1[i * s] + w5 * b2[i * s],
+              third = w6 * c[i * s] + w7 * c1[i * s] + w8 * c2[i * s];
+      y[i] = first + second + third;
+    }
+  };
+  // The last whole vectors once more, rather than what is left value by value.
+  constexpr int64_t kWhole = 64 / sizeof(T);
+  if (n < kWhole) return some(0, n);
+  for (int64_t i = 0; i + kWhole <= n; i += kWhole) some(i, kWhole);
+  if (n % kWhole != 0) some(n - kWhole, kWhole);
 }
 
 // One value, of a window that is partly outside.
 template <class T>
 T edge(const ConvShape& s, const T* x, const T* weights, T v, int64_t row, int64_t col) {
-  for (int64_t i = 0; i < s.kh; ++i) {
-    const int64_t r = row + i * s.dh;
-    if (r < 0 || r >= s.h) continue;
-    for (int64_t j = 0; j < s.kw; ++j) {
-      const int64_t c = col + j * s.dw;
-      if (c >= 0 && c < s.w) v += weights[i * s.kw + j] * x[r * s.w + c];
-    }
+  const Range down = inside(s.kh, s.dh, row, s.h), along = inside(s.kw, s.dw, col, s.w);
+  for (int64_t i = down.begin; i < down.end; ++i) {
+    const T *w = weights + i * s.kw, *line = x + (row + i * s.dh) * s.w + col;
+    for (int64_t j = along.begin; j < along.end; ++j) v += w[j] * line[j * s.dw];
   }
   return v;
 }
