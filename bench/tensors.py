@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Tensor operations beside torch's, in one process on the same memory; each pair in turn, medians.
 
-  tensors.py [--rows add,exp,...] [--million 100] [--reps 5] [--viva build/release/viva]
+  tensors.py [--rows add,exp,...] [--million 100] [--reps 5] BENCH     BENCH: the program made of bench/tensors.cpp (target bench_tensors)
 
 The values lie in viva's memory, which is on large pages where the system has them; with `--memory torch` in torch's, on small ones.
 Needs the module (`pip install ./bindings/python`) and torch. GB/s count what an operation must read and write once; `of rate`
-is their share of what the memory gives here (`viva bench machine`: reading where only values are read, else copying).
+is their share of what BENCH gets from the memory between the runs (512 MiB; read where only values are read, else copied).
 `torch` is torch's time over viva's: above 1 viva is faster.
 """
-import argparse, json, statistics, subprocess, time
+import argparse, statistics, time
 
 import torch
 import viva
+
+from timing import Program
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--rows", default="")
@@ -19,15 +21,10 @@ parser.add_argument("--million", type=float, default=100, help="values of the la
 parser.add_argument("--reps", type=int, default=5)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--memory", choices=("viva", "torch"), default="viva", help="whose memory the values lie in")
-parser.add_argument("--viva", default="build/release/viva")
+parser.add_argument("bench")
 options = parser.parse_args()
 torch.set_num_threads(options.threads)
 F = torch.nn.functional
-
-
-def rates():
-    memory = json.loads(subprocess.run([options.viva, "bench", "machine", "--json"], capture_output=True, text=True, check=True).stdout)["memory"]
-    return memory["read"]["median"], memory["copy"]["median"]
 
 
 def once(f):
@@ -36,9 +33,10 @@ def once(f):
     return time.perf_counter() - start
 
 
-def pair(ours, theirs):
+def turns(ours, theirs, way):
+    """Seconds of both, and GB/s of the memory that way, each sorted."""
     once(ours), once(theirs)
-    times = [(once(ours), once(theirs)) for _ in range(options.reps)]
+    times = [(once(ours), once(theirs), memory.ask(way)) for _ in range(options.reps)]
     return [sorted(t) for t in zip(*times)]
 
 
@@ -133,19 +131,20 @@ def table():
 
 READS = ("sum", "mean", "var", "max", "argmax", "norm", "logsumexp", "all", "count_nonzero", "bf16 sum", "topk")
 wanted = [r for r in options.rows.split(",") if r]
-before = rates()
-print(f"torch {torch.__version__}, {options.threads} threads, {n} values of f32, medians of {options.reps}; memory: read {before[0]:.1f}, copy {before[1]:.1f} GB/s\n")
+memory = Program(options.bench, options.threads)
+seen = {"read": [], "copy": []}
+print(f"torch {torch.__version__}, {options.threads} threads, {n} values of f32, medians of {options.reps}\n")
 print("| operation | viva ms (range) | GB/s | of rate | torch |\n|---|---|---|---|---|")
 for name, moved, ours, theirs in table():
     if wanted and name not in wanted:
         continue
+    way = "read" if name.startswith(READS) else "copy"
     try:
-        mine, his = pair(ours, theirs)
+        mine, his, rate = turns(ours, theirs, way)
     except AttributeError as missing:
         print(f"| {name} | {missing} | | | |")
         continue
-    a, b = statistics.median(mine), statistics.median(his)
-    rate = before[0] if name.startswith(READS) else before[1]
-    print(f"| {name} | {a * 1e3:.1f} ({mine[0] * 1e3:.1f} to {mine[-1] * 1e3:.1f}) | {moved / a / 1e9:.1f} | {100 * moved / a / 1e9 / rate:.0f} % | {b / a:.2f} |", flush=True)
-after = rates()
-print(f"\nmemory afterwards: read {after[0]:.1f}, copy {after[1]:.1f} GB/s")
+    seen[way] += rate
+    a, b, r = (statistics.median(t) for t in (mine, his, rate))
+    print(f"| {name} | {a * 1e3:.1f} ({mine[0] * 1e3:.1f} to {mine[-1] * 1e3:.1f}) | {moved / a / 1e9:.1f} | {100 * moved / a / 1e9 / r:.0f} % | {b / a:.2f} |", flush=True)
+print("\nmemory: " + ", ".join(f"{way} {statistics.median(r):.1f} ({min(r):.1f} to {max(r):.1f}) GB/s" for way, r in seen.items() if r))
