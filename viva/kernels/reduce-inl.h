@@ -225,7 +225,7 @@ VIVA_F Lane fold_lanes(const T* x, size_t n, Lane zero, F f, J join) {
   const size_t apart = quarters ? fours * L : L, next = quarters ? L : 4 * L;
   for (size_t k = 0; k < fours; ++k) {
     const T *p0 = x + k * next, *p1 = p0 + apart, *p2 = p1 + apart, *p3 = p2 + apart;
-    if (quarters) {
+    if (quarters) {  // they are fetched ahead too
       for (const T* p : {p0, p1, p2, p3}) {
         for (size_t j = 0; j < L; j += 64 / sizeof(T)) __builtin_prefetch(p + j + 1024 / sizeof(T));
       }
