@@ -16,7 +16,6 @@ int main(int count, char** arguments) {
 MODEL = pathlib.Path(__file__).resolve().parent.parent / "data" / "demo-model"
 CMAKE = """cmake_minimum_required(VERSION 3.25)
 project(user LANGUAGES CXX)
-set(CMAKE_CXX_STANDARD 20)
 find_package(viva 0.1 REQUIRED)
 add_executable(user user.cpp)
 target_link_libraries(user PRIVATE viva::viva)
@@ -43,6 +42,9 @@ with tempfile.TemporaryDirectory(prefix="viva install ") as scratch:
     pc = next(prefix.rglob("viva.pc")).parent
     flags = shlex.split(run("pkg-config", "--cflags", "--libs", "viva", env={**os.environ, "PKG_CONFIG_PATH": str(pc)}))
     run("c++", "-std=c++20", scratch / "user.cpp", "-o", scratch / "user", *flags)
+    older = subprocess.run(["c++", "-std=c++17", "-fsyntax-only", scratch / "user.cpp", *flags], text=True, capture_output=True)
+    if older.returncode == 0 or "compile with -std=c++20" not in older.stderr:
+        sys.exit(f"an older C++ is not told what to do:\n{older.stderr}")
     run(scratch / "user", MODEL, scratch / "by-pkg-config.gguf", env={**os.environ, "LD_LIBRARY_PATH": str(pc.parent)})  # a shared one
     if (program := prefix / "bin" / "viva").exists():
         run(program, "--version")

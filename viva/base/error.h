@@ -1,5 +1,9 @@
 #pragma once
 
+#if __cplusplus < 202002L
+#error "viva is a C++20 library: compile with -std=c++20"
+#endif
+
 #include <stdexcept>
 #include <string>
 #include <string_view>
