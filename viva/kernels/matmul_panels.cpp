@@ -24,8 +24,8 @@ struct Panels {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   static constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(D())), kWidth = static_cast<int64_t>(sizeof(T));
-  // The sums take 24 of 32 registers, 12 of 16. Three vectors a term: few of the loop's steps are then other than multiplications,
-  // which tells where two threads share a core.
+  // The sums take 24 of 32 registers, 12 of 16. With three vectors a term few of the loop's steps are other than multiplications,
+  // which is worth most where two threads share a core.
   static constexpr int kRows = HWY_LANES(uint8_t) >= 64 ? 8 : 4, kVectors = 3;
   static constexpr int64_t kCols = kVectors * kLanes, kInner = kWidth == 4 ? 256 : 192;
   static constexpr int64_t kUnroll = 4;                       // terms a turn, which fetches one line of what comes next
@@ -35,8 +35,7 @@ struct Panels {
   static constexpr int64_t kBlock = 16 / kWidth;              // values of 128 bits
   static constexpr int64_t kAhead = 512 / kWidth;             // values that are fetched ahead of a line
 
-  // Where a row of a is: of packed panels kStep is kRows and a term's rows lie side by side; else rows are `line` apart and a row's
-  // terms lie side by side. Three rows share a pointer, which is as many as an address can say.
+  // Where a row of a is: in packed panels a term's rows lie side by side; else rows are `line` apart and a row's terms lie side by side. Three rows share a pointer, which is as many as an address can say.
   template <bool kPacked>
   struct Rows {
     static constexpr int kGroups = kPacked ? 1 : (kRows + 2) / 3;
@@ -106,7 +105,7 @@ struct Panels {
   static void multiply_as(int64_t m, int64_t n, int64_t terms, const T* a, int64_t line, const T* b, T* c, int64_t ldc) {
     for (int64_t j = 0; j < n; j += kCols, b += kCols * terms) {
       const int64_t cols = std::min(kCols, n - j);
-      const auto to = cols <= kLanes ? &column<kAccumulate, 1, kPacked> : cols <= 2 * kLanes ? &column<kAccumulate, 2, kPacked> : &column<kAccumulate, 3, kPacked>;
+      const auto to = cols <= kLanes ? &column<kAccumulate, 1, kPacked> : cols <= 2 * kLanes ? &column<kAccumulate, 2, kPacked> : &column<kAccumulate, kVectors, kPacked>;
       to(m, cols, terms, a, line, b, c + j, ldc);
     }
   }
