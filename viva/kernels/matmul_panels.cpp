@@ -35,7 +35,8 @@ struct Panels {
   static constexpr int64_t kBlock = 16 / kWidth;              // values of 128 bits
   static constexpr int64_t kAhead = 512 / kWidth;             // values that are fetched ahead of a line
 
-  // Where a row of a is: in packed panels a term's rows lie side by side; else rows are `line` apart and a row's terms lie side by side. Three rows share a pointer, which is as many as an address can say.
+  // Where a row of a is: in packed panels a term's rows lie side by side; else rows are `line` apart and a row's terms lie side by
+  // side. Three rows share a pointer, which is as many as an address can say.
   template <bool kPacked>
   struct Rows {
     static constexpr int kGroups = kPacked ? 1 : (kRows + 2) / 3;
